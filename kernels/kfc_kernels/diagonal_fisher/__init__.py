@@ -1,0 +1,52 @@
+"""The diagonal of a layer's Fisher block: mean squares of per-example gradients."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from kfc_kernels.dispatch import Case, Implementation, Operator, declines_gather
+from kfc_kernels.geometry import ConvGeometry
+from kfc_kernels.results import check_running_average
+
+
+OPERATOR = Operator(
+    "diagonal_fisher",
+    (
+        Implementation(
+            "triton_implicit_gemm", "kfc_kernels.diagonal_fisher.triton_implicit_gemm", "diagonal_fisher", declines_gather
+        ),
+        Implementation("reference", "kfc_kernels.diagonal_fisher.reference", "diagonal_fisher"),
+    ),
+)
+
+
+def diagonal_fisher(
+    a: Tensor,
+    g: Tensor,
+    geometry: ConvGeometry,
+    *,
+    implementation: str = "auto",
+    out: Tensor | None = None,
+    decay: float | None = None,
+) -> Tensor:
+    """Compute (1/N) sum_{v,n} (sum_t g a^T)^2, the diagonal of Eq. 12 with the bias beside each weight row.
+
+    Args:
+        a: The layer's input, ``[N, C, *in]``.
+        g: Backpropagated vectors of each example's own loss, ``[N, K, *out]`` or ``[V, N, K, *out]``.
+        geometry: The layer.
+        implementation: A name from ``OPERATOR.table``, or ``"auto"``.
+        out: Where to write; a fresh tensor if None.
+        decay: e of the running average ``out <- e*out + (1-e)*new``; None overwrites ``out``.
+
+    Returns:
+        ``[K, D]``, with groups ``[groups, K/groups, D]``; float32 for 16-bit inputs, else the input's dtype.
+
+    Raises:
+        UnsupportedError: The implementation does not take this case.
+        ValueError: A shape or ``decay`` is wrong.
+    """
+    check_running_average(out, decay)
+    geometry.batch_of(a)
+    run = OPERATOR.choose(implementation, Case(geometry, a.dtype, a.device))
+    return run(a, geometry.vectors_of(g), geometry, out=out, decay=decay)

@@ -1,0 +1,118 @@
+"""Which implementation of an operator runs: the table, the reasons against, and the choice."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from kfc_kernels.geometry import ConvGeometry
+
+
+class UnsupportedError(ValueError):
+    """An implementation was asked for a case that it does not take; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What an implementation needs to know to accept or decline.
+
+    Attributes:
+        geometry: The layer, or None for operators that see matrices only.
+        dtype: Element type of the operands.
+        device: Where they lie.
+    """
+
+    geometry: ConvGeometry | None
+    dtype: torch.dtype
+    device: torch.device
+
+
+def takes_anything(case: Case) -> str | None:  # noqa: ARG001
+    """Decline nothing."""
+    return None
+
+
+def declines_without_triton(case: Case) -> str | None:
+    """Decline where a Triton kernel cannot run: neither a CUDA device nor the interpreter."""
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed"
+    interpreted = importlib.import_module("triton").knobs.runtime.interpret
+    if case.device.type == "cuda" and not interpreted:
+        return None
+    if not interpreted:
+        return f"needs a CUDA device (or TRITON_INTERPRET=1), not {case.device.type}"
+    if case.dtype == torch.bfloat16:
+        return "the Triton interpreter's bfloat16 products are wrong"
+    return None
+
+
+def declines_gather(case: Case) -> str | None:
+    """Decline what a Triton kernel that gathers patches on the fly does not take: more than two axes."""
+    if case.geometry is not None and case.geometry.axes > 2:
+        return f"takes at most 2 spatial axes, not {case.geometry.axes}"
+    return declines_without_triton(case)
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """One way to compute an operator.
+
+    Attributes:
+        name: What the suites and the ``implementation`` argument call it.
+        module: Module that holds it, imported when it first runs.
+        function: Its function there.
+        declines: Returns why it does not take a case, or None.
+    """
+
+    name: str
+    module: str
+    function: str
+    declines: Callable[[Case], str | None] = takes_anything
+
+    def load(self) -> Callable[..., Any]:
+        """Import and return the function."""
+        return getattr(importlib.import_module(self.module), self.function)
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator and its implementations, the preferred one first.
+
+    Attributes:
+        name: The operator's public name.
+        table: Its implementations; ``"auto"`` takes the first that accepts the case.
+    """
+
+    name: str
+    table: tuple[Implementation, ...]
+
+    def accepting(self, case: Case) -> list[str]:
+        """List the names of the implementations that take ``case``, preferred first."""
+        return [entry.name for entry in self.table if entry.declines(case) is None]
+
+    def choose(self, implementation: str, case: Case) -> Callable[..., Any]:
+        """Find the function to run.
+
+        Args:
+            implementation: A name from the table, or ``"auto"``.
+            case: The case at hand.
+
+        Returns:
+            The implementation's function.
+
+        Raises:
+            UnsupportedError: The name is unknown, or the implementation declines the case.
+        """
+        for entry in self.table:
+            reason = entry.declines(case)
+            if implementation == entry.name and reason is not None:
+                raise UnsupportedError(f"{self.name}: {entry.name} {reason}")
+            if implementation == entry.name or (implementation == "auto" and reason is None):
+                return entry.load()
+        known = ", ".join(entry.name for entry in self.table)
+        raise UnsupportedError(f"{self.name} has no implementation {implementation!r}; there are: auto, {known}")
