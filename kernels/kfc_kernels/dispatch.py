@@ -38,9 +38,13 @@ def takes_anything(case: Case) -> str | None:  # noqa: ARG001
 
 
 def declines_without_triton(case: Case) -> str | None:
-    """Decline where a Triton kernel cannot run: neither a CUDA device nor the interpreter."""
+    """Decline where a Triton kernel cannot run (no CUDA device, no interpreter), and dtypes that none takes."""
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
+    if case.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+        return (
+            f"sums in float32, so it takes float32, float16 and bfloat16, not {str(case.dtype).removeprefix('torch.')}"
+        )
     interpreted = importlib.import_module("triton").knobs.runtime.interpret
     if case.device.type == "cuda" and not interpreted:
         return None

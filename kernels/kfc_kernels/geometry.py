@@ -75,7 +75,7 @@ class ConvGeometry:
 
         Raises:
             ValueError: A size is not positive, channels are not divisible by groups, the padding
-                mode is unknown, or the kernel does not fit the padded map.
+                mode is unknown or cannot fill the padding, or the kernel does not fit the padded map.
         """
         for name in ("in_channels", "out_channels", "groups"):
             if getattr(self, name) < 1:
@@ -87,6 +87,13 @@ class ConvGeometry:
             raise ValueError(f"padding must not be negative: {self.padding}")
         if self.padding_mode not in PADDING_MODES:
             raise ValueError(f"padding_mode {self.padding_mode!r} is not one of {', '.join(PADDING_MODES)}")
+        spare = {"circular": 0, "reflect": 1}.get(self.padding_mode)
+        pairs = zip(self.padding, self.in_size, strict=True)
+        if spare is not None and any(max(sides) > size - spare for sides, size in pairs):
+            limit = "fewer pixels than" if spare else "at most the pixels of"
+            raise ValueError(
+                f"padding_mode {self.padding_mode!r} adds {limit} the map {self.in_size} a side, not {self.padding}"
+            )
         if self.in_channels % self.groups or self.out_channels % self.groups:
             raise ValueError(
                 f"{self.in_channels} input and {self.out_channels} output channels do not divide into {self.groups} groups"
@@ -255,17 +262,18 @@ class ConvGeometry:
             raise ValueError(f"input has shape {list(a.shape)}, but the geometry takes [N, {self.in_channels}, *{list(self.in_size)}], N > 0")
         return a.shape[0]
 
-    def vectors_of(self, g: Tensor) -> Tensor:
+    def vectors_of(self, g: Tensor, batch: int | None = None) -> Tensor:
         """Check backpropagated vectors and give them their leading vector axis.
 
         Args:
             g: ``[N, K, *out]`` or ``[V, N, K, *out]``.
+            batch: The input's N, where there is an input beside them.
 
         Returns:
             A view ``[V, N, K, *out]``.
 
         Raises:
-            ValueError: The shape is another one.
+            ValueError: The shape is another one, or N is not the input's.
         """
         stacked = g if g.ndim == self.axes + 3 else g.unsqueeze(0)
         if stacked.shape[2:] != (self.out_channels, *self.out_size) or 0 in stacked.shape:
@@ -273,4 +281,6 @@ class ConvGeometry:
                 f"output gradient has shape {list(g.shape)}, but the geometry takes [N, K, *out] or [V, N, K, *out] "
                 f"with K = {self.out_channels}, out = {list(self.out_size)}"
             )
+        if batch is not None and stacked.shape[1] != batch:
+            raise ValueError(f"output gradient is of {stacked.shape[1]} examples, but the input has {batch}")
         return stacked

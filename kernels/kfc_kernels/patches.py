@@ -37,7 +37,7 @@ def extract_patches(a: Tensor, geometry: ConvGeometry) -> Tensor:
         ``[groups, N, |T|, D]``, patch elements ordered as ``weight.flatten(1)``.
     """
     batch = geometry.batch_of(a)
-    padded = pad(a, geometry).contiguous()
+    padded = pad(a, geometry)
     batch_stride, channel_stride, *pixel_strides = padded.stride()
     group_channels = geometry.in_channels // geometry.groups
     windows = padded.as_strided(

@@ -44,6 +44,6 @@ def store(new: Tensor, out: Tensor | None, decay: float | None) -> Tensor:
         return new
     if out.shape != new.shape:
         raise ValueError(f"out has shape {list(out.shape)}, the result {list(new.shape)}")
-    if decay is None:
-        return out.copy_(new)
-    return out.mul_(decay).add_(new, alpha=1 - decay)
+    if not decay:
+        return out.copy_(new.detach())
+    return out.mul_(decay).add_(new.detach(), alpha=1 - decay)

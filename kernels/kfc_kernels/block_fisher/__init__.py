@@ -43,9 +43,9 @@ def block_fisher(
         ValueError: A shape or ``decay`` is wrong.
     """
     check_running_average(out, decay)
-    geometry.batch_of(a)
+    g = geometry.vectors_of(g, geometry.batch_of(a))
     run = OPERATOR.choose(implementation, Case(geometry, a.dtype, a.device))
-    return run(a, geometry.vectors_of(g), geometry, out=out, decay=decay)
+    return run(a, g, geometry, out=out, decay=decay)
 
 
 def mini_block_fisher(
@@ -80,6 +80,6 @@ def mini_block_fisher(
         ValueError: A shape or ``decay`` is wrong.
     """
     check_running_average(out, decay)
-    geometry.batch_of(a)
+    g = geometry.vectors_of(g, geometry.batch_of(a))
     run = MINI_OPERATOR.choose(implementation, Case(geometry, a.dtype, a.device))
-    return run(a, geometry.vectors_of(g), geometry, out=out, decay=decay)
+    return run(a, g, geometry, out=out, decay=decay)

@@ -18,6 +18,10 @@ OPERATOR = Operator(
 )
 
 
+class NotPositiveDefiniteError(ValueError):
+    """A matrix is not positive definite after its shift, or holds values that are not finite."""
+
+
 def damped_inverse(
     matrices: Sequence[Tensor], shifts: Sequence[Tensor | float], *, implementation: str = "auto"
 ) -> list[Tensor]:
@@ -33,7 +37,8 @@ def damped_inverse(
 
     Raises:
         UnsupportedError: The implementation is unknown.
-        ValueError: The lists differ in length, a matrix is not square, or a damped matrix is not positive definite.
+        NotPositiveDefiniteError: A damped matrix is not positive definite; the message says which.
+        ValueError: The lists differ in length, a matrix is not square, or a shift is not one per group.
     """
     if len(matrices) != len(shifts):
         raise ValueError(f"{len(matrices)} matrices but {len(shifts)} shifts")
@@ -42,9 +47,15 @@ def damped_inverse(
         if matrix.ndim not in (2, 3) or matrix.shape[-1] != matrix.shape[-2]:
             raise ValueError(f"matrix {index} has shape {list(matrix.shape)}, which is not square")
         run = OPERATOR.choose(implementation, Case(None, matrix.dtype, matrix.device))
-        shift = torch.as_tensor(shift, dtype=matrix.dtype, device=matrix.device)
+        added = torch.as_tensor(shift, dtype=matrix.dtype, device=matrix.device)
+        if added.ndim and added.shape != matrix.shape[:-2]:
+            raise ValueError(
+                f"shift {index} has shape {list(added.shape)}, but matrix {index} has shape {list(matrix.shape)}"
+            )
         try:
-            inverses.append(run(matrix, shift.reshape(-1, 1) if shift.ndim else shift))
+            inverses.append(run(matrix, added.reshape(-1, 1) if added.ndim else added))
         except torch.linalg.LinAlgError as error:
-            raise ValueError(f"matrix {index} of size {matrix.shape[-1]} is not positive definite after its shift: {error}") from None
+            raise NotPositiveDefiniteError(
+                f"matrix {index} of size {matrix.shape[-1]} is not positive definite after its shift: {error}"
+            ) from None
     return inverses

@@ -14,6 +14,13 @@ def cholesky(matrix: Tensor, shift: Tensor) -> Tensor:
 
 
 def eigendecomposition(matrix: Tensor, shift: Tensor) -> Tensor:
-    """Invert ``matrix + shift I`` through its eigenvalues, those below zero (by rounding) read as zero."""
+    """Invert ``matrix + shift I`` through its eigenvalues, those below zero (by rounding) read as zero.
+
+    Raises:
+        torch.linalg.LinAlgError: The smallest eigenvalue and the shift are both zero.
+    """
     values, vectors = torch.linalg.eigh(matrix)
-    return vectors / (values.clamp_min(0) + shift).unsqueeze(-2) @ vectors.mT
+    damped = values.clamp_min(0) + shift
+    if not (damped > 0).all():
+        raise torch.linalg.LinAlgError("its smallest eigenvalue is zero")
+    return vectors / damped.unsqueeze(-2) @ vectors.mT

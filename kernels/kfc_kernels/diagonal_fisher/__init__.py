@@ -47,6 +47,6 @@ def diagonal_fisher(
         ValueError: A shape or ``decay`` is wrong.
     """
     check_running_average(out, decay)
-    geometry.batch_of(a)
+    g = geometry.vectors_of(g, geometry.batch_of(a))
     run = OPERATOR.choose(implementation, Case(geometry, a.dtype, a.device))
-    return run(a, geometry.vectors_of(g), geometry, out=out, decay=decay)
+    return run(a, g, geometry, out=out, decay=decay)

@@ -45,6 +45,6 @@ def eigenvalue_correction(
         ValueError: A shape or ``decay`` is wrong.
     """
     check_running_average(out, decay)
-    geometry.batch_of(a)
+    g = geometry.vectors_of(g, geometry.batch_of(a))
     run = OPERATOR.choose(implementation, Case(geometry, a.dtype, a.device))
-    return run(a, geometry.vectors_of(g), geometry, output_basis, input_basis, out=out, decay=decay)
+    return run(a, g, geometry, output_basis, input_basis, out=out, decay=decay)

@@ -1,0 +1,78 @@
+"""What every Triton launch decides on the host: tiles, precision of products, how many programs fill the device."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+
+from kfc_kernels.geometry import ConvGeometry
+
+SMALLEST_TILE = 16
+
+# Without a GPU (the interpreter), a few processors, so that sums are split there too.
+INTERPRETED_PROCESSORS = 4
+
+POINTERS = {torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16"}
+
+
+def tile(size: int, *, largest: int) -> int:
+    """Return the power of two that covers ``size``, between the smallest operand of a product and ``largest``."""
+    return min(max(triton.next_power_of_2(size), SMALLEST_TILE), largest)
+
+
+def exact(dtype: torch.dtype) -> bool:
+    """Return whether products of ``dtype`` are exact float32 ones, which no matrix instruction computes."""
+    return dtype == torch.float32 and torch.backends.cuda.matmul.fp32_precision != "tf32"
+
+
+def product_options(rows: int, columns: int, dtype: torch.dtype) -> dict[str, Any]:
+    """Choose how a program computes products into a tile of sums, without spilling registers.
+
+    Args:
+        rows: Rows of the tile.
+        columns: Its columns.
+        dtype: Element type of the operands.
+
+    Returns:
+        The precision of products, by torch's own switch for float32 matrix products, and the options of the launch.
+    """
+    # Without matrix instructions each thread holds its operands, besides its sums, in registers.
+    largest = 32 * 32 if exact(dtype) else 64 * 64
+    return {
+        "PRECISION": "tf32" if dtype == torch.float32 and not exact(dtype) else "ieee",
+        "num_warps": 8 if rows * columns > largest else 4,
+        "num_stages": 3,
+        "enable_fp_fusion": True,
+    }
+
+
+def splits(tiles: int, steps: int, device: torch.device) -> int:
+    """Choose over how many programs each output tile's sum is split.
+
+    Args:
+        tiles: Output tiles; enough of them fill the device unsplit.
+        steps: Steps of one tile's sum, the most that it can be split into.
+        device: Where the kernel runs.
+
+    Returns:
+        A number from 1 to ``steps`` that gives each processor about two programs.
+    """
+    if device.type == "cuda":
+        processors = torch.cuda.get_device_properties(device).multi_processor_count
+    else:
+        processors = INTERPRETED_PROCESSORS
+    return min(triton.cdiv(2 * processors, tiles), steps)
+
+
+def on_device_of(tensor: Tensor) -> AbstractContextManager[None]:
+    """Return a context in which the tensor's GPU is the current one, where Triton launches; without a GPU, nothing."""
+    return torch.cuda.device_of(tensor)  # type: ignore[no-untyped-call]
+
+
+def meta_input(geometry: ConvGeometry, dtype: torch.dtype) -> Tensor:
+    """Return a contiguous input ``[1, C, *in]`` without data: what a launch is described from without a GPU."""
+    return torch.empty(1, geometry.in_channels, *geometry.in_size, dtype=dtype, device="meta")

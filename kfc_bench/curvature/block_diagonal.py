@@ -1,0 +1,49 @@
+"""One exact Fisher block per layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from kfc_bench.curvature.approximation import Approximation, LayerBatch, PhaseBytes, patch_bytes
+from kfc_kernels import ConvGeometry, block_fisher, precondition_dense
+
+
+class BlockDiagonal(Approximation):
+    """The Fisher without its blocks between layers (Eq. 12); lambda + gamma is added to its diagonal directly."""
+
+    def _accumulate(
+        self, batches: Sequence[LayerBatch], out: list[list[Tensor]] | None, decay: float | None
+    ) -> list[list[Tensor]]:
+        return [
+            [
+                block_fisher(
+                    batch.inputs,
+                    batch.output_gradients,
+                    batch.geometry,
+                    out=out[index][0] if out else None,
+                    decay=decay,
+                )
+            ]
+            for index, batch in enumerate(batches)
+        ]
+
+    def damped(self) -> list[list[tuple[Tensor, Tensor | float]]]:
+        """Return each layer's block with the damping."""
+        return [[(block, self.damping)] for (block,) in self.statistics]
+
+    def precondition(self, gradients: Sequence[Tensor]) -> list[Tensor]:
+        """Multiply each layer's gradient with its inverted block."""
+        return precondition_dense(gradients, [inverse for (inverse,) in self.inverses])
+
+    @staticmethod
+    def predicted_bytes(geometries: Sequence[ConvGeometry], batch: int, vectors: int, element_size: int) -> PhaseBytes:
+        """Predict: every block, and the per-example gradients of one layer at a time."""
+        sizes = [element_size * geometry.groups * (geometry.group_outputs * geometry.patch_dim) ** 2 for geometry in geometries]
+        gradients = element_size * sum(geometry.parameters for geometry in geometries)
+        largest = max(
+            patch_bytes(geometry, batch, element_size) + element_size * 2 * vectors * batch * geometry.parameters + size
+            for geometry, size in zip(geometries, sizes, strict=True)
+        )
+        return PhaseBytes(sum(sizes) + largest, sum(sizes) + 2 * max(sizes), 2 * gradients)

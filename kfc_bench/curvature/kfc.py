@@ -1,0 +1,59 @@
+"""KFC: Kronecker factors of convolution layers (Grosse & Martens 2016), K-FAC for linear ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from kfc_bench.curvature.approximation import Approximation, LayerBatch, PhaseBytes, patch_bytes
+from kfc_bench.curvature.damping import factored_tikhonov
+from kfc_kernels import ConvGeometry, input_factor, output_factor, precondition
+
+
+class KFC(Approximation):
+    """Omega (x) Gamma per layer (Eqs. 19, 23), in the "expand" form, with factored damping (Eqs. 20-22)."""
+
+    def _accumulate(
+        self, batches: Sequence[LayerBatch], out: list[list[Tensor]] | None, decay: float | None
+    ) -> list[list[Tensor]]:
+        factors = []
+        for index, batch in enumerate(batches):
+            omega, gamma = out[index] if out else (None, None)
+            factors.append(
+                [
+                    input_factor(batch.inputs, batch.geometry, implementation=self.implementation, out=omega, decay=decay),
+                    output_factor(batch.output_gradients, batch.geometry, out=gamma, decay=decay),
+                ]
+            )
+        return factors
+
+    def damped(self) -> list[list[tuple[Tensor, Tensor | float]]]:
+        """Return both factors of each layer with their shifts."""
+        layers: list[list[tuple[Tensor, Tensor | float]]] = []
+        for omega, gamma in self.statistics:
+            input_shift, output_shift = factored_tikhonov(omega, gamma, self.damping)
+            layers.append([(omega, input_shift), (gamma, output_shift)])
+        return layers
+
+    def precondition(self, gradients: Sequence[Tensor]) -> list[Tensor]:
+        """Compute Gamma^-1 G Omega^-1 per layer (Eq. 22)."""
+        return precondition(
+            gradients,
+            [gamma for _, gamma in self.inverses],
+            [omega for omega, _ in self.inverses],
+            implementation=self.implementation,
+        )
+
+    @staticmethod
+    def predicted_bytes(geometries: Sequence[ConvGeometry], batch: int, vectors: int, element_size: int) -> PhaseBytes:
+        """Predict: patches one layer at a time, factors throughout."""
+        factors = element_size * sum(
+            geometry.groups * (geometry.patch_dim**2 + geometry.group_outputs**2) for geometry in geometries
+        )
+        gradients = element_size * sum(geometry.parameters for geometry in geometries)
+        largest = max(
+            patch_bytes(geometry, batch, element_size) + element_size * vectors * batch * geometry.out_channels * geometry.positions
+            for geometry in geometries
+        )
+        return PhaseBytes(2 * factors + largest, 3 * factors, 2 * gradients)

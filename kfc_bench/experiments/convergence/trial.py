@@ -1,0 +1,137 @@
+"""One trial: an optimizer with its hyperparameters and a seed, trained for so many steps."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from kfc_bench.experiments.base import Case
+
+Role = Literal["tuning", "report"]
+Metric = Literal["error", "loss"]
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """What is tuned.
+
+    Attributes:
+        lr: Learning rate.
+        momentum: mu.
+        damping: gamma; None for SGD.
+        weight_decay: lambda.
+    """
+
+    lr: float
+    momentum: float
+    damping: float | None
+    weight_decay: float
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a trial is to reach: on validation data while tuning, on test data in the report.
+
+    Attributes:
+        metric: ``"error"`` (share of wrong answers) or ``"loss"``.
+        value: To reach or fall below.
+    """
+
+    metric: Metric
+    value: float
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all trials of a section share.
+
+    Attributes:
+        problem: Data set.
+        network: Network's name.
+        batch: Examples per step.
+        steps: Steps per trial.
+        evaluate_every: Steps between evaluations.
+        target: What to reach.
+        fisher: Where the backpropagated vectors come from.
+        statistics_every: Steps between statistics.
+        inverses_every: Steps between inverses.
+        device: ``"cpu"`` or ``"cuda"``.
+    """
+
+    problem: str
+    network: str
+    batch: int
+    steps: int
+    evaluate_every: int
+    target: Target
+    fisher: str
+    statistics_every: int
+    inverses_every: int
+    device: str
+
+
+@dataclass(frozen=True)
+class TrialCase(Case):
+    """A trial.
+
+    Attributes:
+        setting: What it shares with the others.
+        optimizer: ``"sgd"`` or an approximation's name.
+        hyperparameters: Its own.
+        role: ``"tuning"`` (validation data) or ``"report"`` (test data, seeds that tuning never saw).
+        trial: Number among the optimizer's trials of this role, from 0.
+        seed: Of initialisation, order of the data and sampled labels.
+        on_edge: For a report, whether the winner still lies on the edge of what was tried.
+        timeout_s: Seconds without a sign of life before the trial is given up.
+    """
+
+    setting: Setting
+    optimizer: str
+    hyperparameters: Hyperparameters
+    role: Role
+    trial: int
+    seed: int
+    on_edge: bool
+    timeout_s: float
+    memory_limit_bytes: int | None = None
+    experiment: str = field(default="convergence", init=False)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the setting, the optimizer and its hyperparameters, the role and the seed."""
+        return {
+            **asdict(self.setting),
+            "optimizer": self.optimizer,
+            "hyperparameters": asdict(self.hyperparameters),
+            "role": self.role,
+            "seed": self.seed,
+        }
+
+    def columns(self) -> dict[str, Any]:
+        """Return the identifying columns of the record."""
+        return {
+            "device": self.setting.device,
+            "problem": self.setting.problem,
+            "network": self.setting.network,
+            "optimizer": self.optimizer,
+            "role": self.role,
+            "trial": self.trial,
+            "seed": self.seed,
+            "batch": self.setting.batch,
+            "steps": self.setting.steps,
+            **asdict(self.hyperparameters),
+            "on_edge": self.on_edge if self.role == "report" else None,
+            "target_metric": self.setting.target.metric,
+            "target_value": self.setting.target.value,
+        }
+
+    @property
+    def group(self) -> str:
+        """Each trial runs by itself."""
+        return f"{self.role} {self.optimizer} {self.case_id}"
+
+    @property
+    def label(self) -> str:
+        """For the progress bar."""
+        values = self.hyperparameters
+        damping = "" if values.damping is None else f" damping {values.damping:.3g}"
+        return f"{self.role} {self.optimizer} lr {values.lr:.3g}{damping}, seed {self.seed}"

@@ -1,0 +1,96 @@
+"""Equal trials for every optimizer: a grid, then a few more where its winner points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+Point = tuple[float, ...]
+Score = tuple[float, float]
+"""Steps to the target (infinite if never reached) and, between equals, the last validation loss."""
+
+WORST: Score = (math.inf, math.inf)
+DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One hyperparameter and the values that the grid gives it.
+
+    Attributes:
+        name: Its name.
+        values: Distinct values; a single one is held fixed.
+    """
+
+    name: str
+    values: tuple[float, ...]
+
+    def to_log(self, value: float) -> float:
+        """Map a value to the scale on which steps are even: the logarithm, of 1 - mu for momentum."""
+        return -math.log(1 - value) if self.name == "momentum" else math.log(value)
+
+    def from_log(self, position: float) -> float:
+        """Map back, to six significant digits."""
+        value = 1 - math.exp(-position) if self.name == "momentum" else math.exp(position)
+        return float(f"{value:.{DIGITS}g}")
+
+
+def grid(axes: Sequence[Axis]) -> list[Point]:
+    """Return every combination of the axes' values."""
+    return list(product(*(axis.values for axis in axes)))
+
+
+def _neighbours(axis: Axis, index: int, best: Point, tried: Mapping[Point, Score]) -> tuple[float | None, float | None]:
+    positions = sorted({axis.to_log(point[index]) for point in tried})
+    rank = positions.index(axis.to_log(best[index]))
+    below = positions[rank - 1] if rank else None
+    above = positions[rank + 1] if rank + 1 < len(positions) else None
+    return below, above
+
+
+def _swept(axes: Sequence[Axis]) -> list[tuple[int, Axis]]:
+    return [(index, axis) for index, axis in enumerate(axes) if len(axis.values) > 1]
+
+
+def _with(point: Point, index: int, value: float) -> Point:
+    return (*point[:index], value, *point[index + 1 :])
+
+
+def winner(tried: Mapping[Point, Score]) -> Point:
+    """Return the point with the best score, the first tried among equals."""
+    return min(tried, key=lambda point: tried[point])
+
+
+def is_on_edge(axes: Sequence[Axis], tried: Mapping[Point, Score]) -> bool:
+    """Tell whether the winner has an extreme value on any swept axis, so that a better one may lie beyond."""
+    best = winner(tried)
+    return any(None in _neighbours(axis, index, best, tried) for index, axis in _swept(axes))
+
+
+def propose(axes: Sequence[Axis], tried: Mapping[Point, Score]) -> Point | None:
+    """Choose the next point: beyond an edge where the winner lies on one, else half way to a neighbour.
+
+    Args:
+        axes: The hyperparameters.
+        tried: Scores by point, at least the grid's.
+
+    Returns:
+        A point not tried yet; None where nothing is swept.
+    """
+    best = winner(tried)
+    swept = _swept(axes)
+    edges: list[Point] = []
+    halves: list[Point] = []
+    for index, axis in swept:
+        here = axis.to_log(best[index])
+        below, above = _neighbours(axis, index, best, tried)
+        if below is None and above is not None:
+            edges.append(_with(best, index, axis.from_log(here - (above - here))))
+        if above is None and below is not None:
+            edges.append(_with(best, index, axis.from_log(here + (here - below))))
+        halves += [
+            _with(best, index, axis.from_log((here + other) / 2)) for other in (below, above) if other is not None
+        ]
+    return next((point for point in edges + halves if point not in tried), None)

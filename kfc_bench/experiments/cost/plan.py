@@ -1,0 +1,200 @@
+"""From a cost section of a suite file to its cases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, cast
+
+from kfc_bench.curvature import APPROXIMATIONS
+from kfc_bench.curvature.likelihoods import FISHERS, Fisher
+from kfc_bench.errors import UserError
+from kfc_bench.experiments.base import Case
+from kfc_bench.experiments.cost.case import PHASES, SGD, CostCase, Phase
+from kfc_bench.experiments.table import Table
+from kfc_bench.measure.precision import PRECISIONS, Precision
+from kfc_bench.measure.visits import StoppingRule
+from kfc_bench.problems.networks import NETWORKS, layer_geometries
+from kfc_bench.results.schema import Record
+from kfc_kernels import ConvGeometry
+from kfc_kernels.catalogue import OPERATORS
+
+DTYPES = ("float32", "float64")
+CONTESTANTS = (*(name for name in APPROXIMATIONS if name != "identity"), SGD)
+
+
+@dataclass(frozen=True)
+class CostPlan:
+    """All cases are known from the start."""
+
+    cases: tuple[CostCase, ...]
+
+    @property
+    def total(self) -> int:
+        """Number of cases."""
+        return len(self.cases)
+
+    def due(self, records: Mapping[str, Record]) -> Sequence[Case]:  # noqa: ARG002
+        """Return all cases."""
+        return self.cases
+
+
+def parse(section: Table, device: str) -> CostPlan:
+    """Read ``[defaults]`` and each ``[[sweep]]``.
+
+    Args:
+        section: The section.
+        device: ``"cpu"`` or ``"cuda"``.
+
+    Returns:
+        The plan, cases that stand in two sweeps once.
+
+    Raises:
+        UserError: A key or value is not one of those known.
+    """
+    defaults = section.take("defaults", dict, {})
+    sweeps = section.tables("sweep")
+    section.done()
+    known = Table(defaults, f"{section.where} [defaults]")
+    _limits(known)
+    _axes(known)
+    known.done()
+    cases: dict[str, CostCase] = {}
+    for index, values in enumerate(sweeps, start=1):
+        for case in _sweep(Table(values, f"{section.where} [[sweep]] {index}", defaults), device):
+            cases.setdefault(case.case_id, case)
+    return CostPlan(tuple(cases.values()))
+
+
+def _limits(table: Table) -> dict[str, Any]:
+    rule = StoppingRule()
+    limit = table.take("memory_limit_gib", float, 0.0)
+    return {
+        "rule": StoppingRule(
+            half_width=table.positive("half_width", table.take("half_width", float, rule.half_width)),
+            least_visits=table.positive("least_visits", table.take("least_visits", int, rule.least_visits)),
+            most_visits=table.positive("most_visits", table.take("most_visits", int, rule.most_visits)),
+            seconds=table.positive("seconds", table.take("seconds", float, rule.seconds)),
+        ),
+        "timeout_s": table.positive("timeout_s", table.take("timeout_s", float, 120.0)),
+        "memory_limit_bytes": int(limit * 2**30) or None,
+        "damping": table.positive("damping", table.take("damping", float, 1e-3)),
+        "statistics_every": table.positive("statistics_every", table.take("statistics_every", int, 10)),
+        "inverses_every": table.positive("inverses_every", table.take("inverses_every", int, 20)),
+    }
+
+
+def _axes(table: Table) -> dict[str, list[Any]]:
+    return {
+        "implementation": table.sweep("implementation", str, "auto"),
+        "dtype": table.choices("dtype", DTYPES, "float32"),
+        "precision": table.choices("precision", PRECISIONS, "ieee"),
+        "fisher": table.choices("fisher", FISHERS, "mc"),
+    }
+
+
+def _sweep(table: Table, device: str) -> list[CostCase]:
+    limits, axes = _limits(table), _axes(table)
+    batches = [table.positive("batch", batch) for batch in table.sweep("batch", int)]
+    contestants: list[tuple[str | None, str | None, str | None]]
+    if "operator" in table:
+        contestants = [(operator, None, None) for operator in table.choices("operator", tuple(OPERATORS))]
+        places = _layers(table)
+    else:
+        approximations = table.choices("approximation", CONTESTANTS)
+        phases = table.choices("phase", PHASES)
+        contestants = [(None, approximation, phase) for phase, approximation in product(phases, approximations)]
+        places = _networks(table) if "network" in table else _layers(table)
+        if "step" in phases and "network" not in table:
+            raise UserError(f"{table.where}: phase 'step' is measured on a network; add network = \"cifar10\", say")
+        if any(precision in ("bf16", "fp16") for precision in axes["precision"]):
+            raise UserError(f"{table.where}: precision bf16 and fp16 are for operators; approximations take ieee and tf32")
+    table.done()
+    _check_implementations(table, axes["implementation"], [operator for operator, _, _ in contestants if operator])
+    cases = []
+    for (network, layer, geometry), batch, contestant, implementation, dtype, precision, fisher in product(
+        places, batches, contestants, *axes.values()
+    ):
+        operator, approximation, phase = contestant
+        cases.append(
+            CostCase(
+                operator=operator,
+                approximation=approximation,
+                phase=cast("Phase | None", phase),
+                implementation=implementation,
+                network=network,
+                layer=layer,
+                geometry=geometry,
+                batch=batch,
+                fisher=cast("Fisher", fisher),
+                dtype=dtype,
+                precision=cast("Precision", precision),
+                device=device,
+                **limits,
+            )
+        )
+    return cases
+
+
+def _check_implementations(table: Table, names: list[str], operators: list[str]) -> None:
+    known = {"auto", "reference"} | {entry.name for operator in operators for entry in OPERATORS[operator].table}
+    for name in names:
+        table.one_of("implementation", name, sorted(known))
+
+
+Place = tuple[str | None, str | None, ConvGeometry | None]
+
+
+def _networks(table: Table) -> list[Place]:
+    return [(network, None, None) for network in table.choices("network", tuple(NETWORKS))]
+
+
+def _layers(table: Table) -> list[Place]:
+    places: list[Place] = []
+    for value in table.sweep("layer", object):
+        if isinstance(value, str):
+            places.append((None, value, _named_layer(table, value)))
+        else:
+            geometry = _described_layer(Table(value, f"{table.where} layer"))
+            places.append((None, _name(geometry), geometry))
+    return places
+
+
+def _named_layer(table: Table, name: str) -> ConvGeometry:
+    network, _, layer = name.partition(".")
+    table.one_of("layer's network", network, tuple(NETWORKS))
+    geometries = layer_geometries(network)
+    table.one_of(f"layer of {network}", layer, tuple(geometries))
+    return geometries[layer]
+
+
+def _described_layer(table: Table) -> ConvGeometry:
+    def per_axis(key: str, default: int | None = None) -> int | list[int]:
+        return table.take(key, int | list, default)
+
+    size = per_axis("size")
+    sizes = (size, size) if isinstance(size, int) else tuple(size)
+    arguments: dict[str, Any] = {
+        "in_channels": table.take("in_channels", int),
+        "out_channels": table.take("out_channels", int),
+        "in_size": sizes,
+        "kernel": per_axis("kernel"),
+        "stride": per_axis("stride", 1),
+        "padding": table.take("padding", int | str | list, 0),
+        "dilation": per_axis("dilation", 1),
+        "padding_mode": table.take("padding_mode", str, "zeros"),
+        "groups": table.take("groups", int, 1),
+        "bias": table.take("bias", bool, False),
+    }
+    table.done()
+    try:
+        return ConvGeometry.conv(**arguments)
+    except ValueError as error:
+        raise UserError(f"{table.where}: {error}") from None
+
+
+def _name(geometry: ConvGeometry) -> str:
+    size, kernel = ("x".join(map(str, values)) for values in (geometry.in_size, geometry.kernel))
+    grouped = f" groups {geometry.groups}" if geometry.groups > 1 else ""
+    return f"{geometry.in_channels}->{geometry.out_channels} {size} k{kernel}{grouped}"

@@ -1,0 +1,334 @@
+"""What a cost case runs: an operator, a phase of an approximation, or a training step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import lcm
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+import kfc_kernels
+from kfc_bench.curvature import APPROXIMATIONS, Approximation, LayerBatch
+from kfc_bench.experiments.cost.case import SGD, CostCase
+from kfc_bench.experiments.cost.work import main_operator
+from kfc_bench.measure.clock import Clock, clock_for
+from kfc_bench.measure.correctness import damped_condition
+from kfc_bench.optim import NaturalGradient
+from kfc_bench.problems.networks import NETWORKS
+from kfc_kernels import ConvGeometry
+from kfc_kernels.catalogue import implementations
+
+STEP_LR = 1e-3
+NEVER = 10**9
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Something to run again and again.
+
+    Attributes:
+        parts: Calls with their weights: one sample is the weighted sum of their times.
+        once: Runs it once from a fresh state and returns its results, to be checked.
+        implementation: Which implementation ran, once ``"auto"`` has chosen.
+        condition: By how much the result amplifies its input's error; 1 for sums. Known after `once`.
+    """
+
+    parts: Sequence[tuple[float, Callable[[], object]]]
+    once: Callable[[], list[Tensor]]
+    implementation: str
+    condition: Callable[[], float] = lambda: 1.0
+
+    def sample(self, clock: Clock) -> float:
+        """Time one sample, in seconds."""
+        return sum(weight * clock.sample(run) for weight, run in self.parts)
+
+
+def build(case: CostCase, *, dtype: torch.dtype, implementation: str) -> Workload:
+    """Build a case's workload, in its own precision or another, on the same numbers.
+
+    Args:
+        case: The case.
+        dtype: Dtype of the operands.
+        implementation: Which implementation of the operators runs.
+
+    Returns:
+        The workload.
+    """
+    if case.operator is not None:
+        return _operator(case, case.operator, dtype, implementation)
+    if case.phase == "step":
+        return _sgd_step(case, dtype) if case.approximation == SGD else _step(case, dtype, implementation)
+    return _phase(case, dtype, implementation)
+
+
+class _Draws:
+    """Normal numbers that the case's own operands hold exactly, so that every precision sees the same."""
+
+    def __init__(self, case: CostCase, dtype: torch.dtype) -> None:
+        self._case, self._dtype = case, dtype
+        self._generator = torch.Generator().manual_seed(0)
+
+    def normal(self, *shape: int) -> Tensor:
+        """Draw a tensor."""
+        values = torch.randn(shape, generator=self._generator).to(self._case.operands)
+        return values.to(self._case.device, self._dtype)
+
+    def inputs(self, geometry: ConvGeometry) -> Tensor:
+        """Draw a layer's input as it comes out of a ReLU, ``[N, C, *in]``."""
+        return self.normal(self._case.batch, geometry.in_channels, *geometry.in_size).relu_()
+
+    def output_gradients(self, geometry: ConvGeometry) -> Tensor:
+        """Draw one backpropagated vector per example, ``[1, N, K, *out]``."""
+        return self.normal(1, self._case.batch, geometry.out_channels, *geometry.out_size)
+
+    def gradient(self, geometry: ConvGeometry) -> Tensor:
+        """Draw a joint gradient, ``[K, D]`` or ``[groups, K/groups, D]``."""
+        return self.normal(*geometry.grouped(geometry.group_outputs, geometry.patch_dim))
+
+    def positive(self, geometry: ConvGeometry, size: int) -> Tensor:
+        """Draw a well-conditioned positive definite matrix, ``[size, size]`` or ``[groups, size, size]``."""
+        rows = self.normal(*geometry.grouped(size, size)).to(torch.promote_types(self._dtype, torch.float32))
+        identity = torch.eye(size, dtype=rows.dtype, device=rows.device)
+        return (rows @ rows.mT / size + identity).to(self._dtype)
+
+    def rotation(self, geometry: ConvGeometry, size: int) -> Tensor:
+        """Draw an orthogonal matrix."""
+        return torch.linalg.qr(self.normal(*geometry.grouped(size, size)))[0]
+
+
+def _arguments(operator: str, geometry: ConvGeometry, draws: _Draws) -> list[Any]:
+    outputs, patch = geometry.group_outputs, geometry.patch_dim
+    match operator:
+        case "input_factor" | "reduced_input_factor":
+            return [draws.inputs(geometry), geometry]
+        case "output_factor" | "reduced_output_factor":
+            return [draws.output_gradients(geometry), geometry]
+        case "diagonal_fisher" | "block_fisher" | "mini_block_fisher":
+            return [draws.inputs(geometry), draws.output_gradients(geometry), geometry]
+        case "eigenvalue_correction":
+            bases = [draws.rotation(geometry, outputs), draws.rotation(geometry, patch)]
+            return [draws.inputs(geometry), draws.output_gradients(geometry), geometry, *bases]
+        case "exact_fisher":
+            return [draws.output_gradients(ConvGeometry.linear(1, geometry.parameters))]
+        case "damped_inverse":
+            return [[draws.positive(geometry, patch), draws.positive(geometry, outputs)], [0.1, 0.1]]
+        case "precondition":
+            return [[draws.gradient(geometry)], [draws.positive(geometry, outputs)], [draws.positive(geometry, patch)]]
+        case "precondition_diagonal":
+            return [[draws.gradient(geometry)], [draws.gradient(geometry).square_()], 0.1]
+        case "precondition_dense":
+            return [[draws.gradient(geometry)], [draws.positive(geometry, outputs * patch)]]
+    raise KeyError(operator)
+
+
+def _operator(case: CostCase, operator: str, dtype: torch.dtype, implementation: str) -> Workload:
+    (geometry,) = case.geometries
+    arguments = _arguments(operator, geometry, _Draws(case, dtype))
+    function = getattr(kfc_kernels, operator)
+
+    def run() -> Tensor | list[Tensor]:
+        return function(*arguments, implementation=implementation)
+
+    def once() -> list[Tensor]:
+        result = run()
+        return result if isinstance(result, list) else [result]
+
+    return Workload([(1.0, run)], once, _chosen(case, dtype, implementation))
+
+
+def _chosen(case: CostCase, dtype: torch.dtype, implementation: str) -> str:
+    """Say what runs: the name given, or what ``"auto"`` comes to for the case's main operator."""
+    operator = main_operator(case)
+    if implementation != "auto" or operator is None:
+        return "reference" if implementation == "auto" else implementation
+    return implementations(operator, case.geometries[0], dtype, case.device)[0]
+
+
+def _phase(case: CostCase, dtype: torch.dtype, implementation: str) -> Workload:
+    draws = _Draws(case, dtype)
+    batches = [
+        LayerBatch(geometry, draws.inputs(geometry), draws.output_gradients(geometry)) for geometry in case.geometries
+    ]
+    gradients = [draws.gradient(geometry) for geometry in case.geometries]
+    name = "identity" if case.approximation == SGD else str(case.approximation)
+
+    def fresh() -> Approximation:
+        return APPROXIMATIONS[name](damping=case.damping, implementation=implementation)
+
+    ready = fresh()
+    if case.phase != "accumulate":
+        ready.observe(batches)
+    if case.phase == "precondition":
+        ready.refresh()
+
+    def accumulate() -> list[Tensor]:
+        approximation = fresh()
+        approximation.observe(batches)
+        return [tensor for layer in approximation.statistics for tensor in layer]
+
+    def refresh() -> list[Tensor]:
+        ready.refresh()
+        return [tensor for layer in ready.inverses for tensor in layer]
+
+    def precondition() -> list[Tensor]:
+        return ready.precondition(gradients)
+
+    def condition() -> float:
+        return 1.0 if case.phase == "accumulate" else worst_condition(ready)
+
+    once = {"accumulate": accumulate, "refresh": refresh, "precondition": precondition}[str(case.phase)]
+    repeated: Callable[[], object] = once
+    if case.phase == "accumulate":
+        ready.observe(batches)
+
+        def repeated() -> None:
+            ready.observe(batches)
+
+    return Workload([(1.0, repeated)], once, _chosen(case, dtype, implementation), condition)
+
+
+def worst_condition(approximation: Approximation) -> float:
+    """Return the largest condition number among the layers: per layer the sum over its damped matrices.
+
+    An inverse amplifies a relative error by its matrix's condition number, and a product of two adds theirs.
+
+    Args:
+        approximation: After `observe`.
+
+    Returns:
+        At least 1.
+    """
+    return max(
+        (sum(damped_condition(matrix, shift) for matrix, shift in layer) for layer in approximation.damped() if layer),
+        default=1.0,
+    )
+
+
+class _Training:
+    """A network, one batch, and an optimizer that takes whole steps on it.
+
+    Args:
+        case: The case.
+        dtype: Dtype of parameters and images.
+        channels_last: Memory format of the network and the images.
+    """
+
+    def __init__(self, case: CostCase, dtype: torch.dtype, *, channels_last: bool = False) -> None:
+        entry = NETWORKS[str(case.network)]
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = entry.build()
+        self.model = model.to(case.device, dtype, memory_format=layout)  # type: ignore[call-overload]
+        draws = _Draws(case, dtype)
+        self._images = draws.normal(case.batch, *entry.input_shape).to(memory_format=layout)
+        labels = torch.randint(entry.classes, (case.batch,), generator=torch.Generator().manual_seed(0))
+        self._labels = labels.to(case.device)
+
+    def forward(self) -> tuple[Tensor, Tensor]:
+        """Return the loss and the logits."""
+        logits = self.model(self._images)
+        return functional.cross_entropy(logits, self._labels), logits
+
+    def parameters(self) -> list[Tensor]:
+        """Return the parameters' present values, contiguous."""
+        return [parameter.detach().clone(memory_format=torch.contiguous_format) for parameter in self.model.parameters()]
+
+    def moved(self, step: Callable[[], object]) -> list[Tensor]:
+        """Take a step and return by how much each parameter moved."""
+        before = self.parameters()
+        step()
+        return [after - value for after, value in zip(self.parameters(), before, strict=True)]
+
+
+def _natural_training(case: CostCase, dtype: torch.dtype, implementation: str) -> tuple[_Training, NaturalGradient]:
+    training = _Training(case, dtype)
+    optimizer = NaturalGradient(
+        training.model,
+        STEP_LR,
+        approximation=str(case.approximation),
+        damping=case.damping,
+        fisher=case.fisher,
+        statistics_every=NEVER,
+        inverses_every=NEVER,
+        implementation=implementation,
+    )
+    return training, optimizer
+
+
+def _step(case: CostCase, dtype: torch.dtype, implementation: str) -> Workload:
+    """Build a step whose sample is the mean over one cycle of periods, each kind of step timed by itself."""
+    training, optimizer = _natural_training(case, dtype, implementation)
+
+    def step(*, statistics: bool, inverses: bool) -> None:
+        if statistics or inverses:
+            optimizer.request(statistics=statistics, inverses=inverses)
+        optimizer.zero_grad()
+        loss, logits = training.forward()
+        optimizer.backward(loss, logits)
+        optimizer.step()
+
+    def once() -> list[Tensor]:
+        fresh, natural = _natural_training(case, dtype, implementation)
+        loss, logits = fresh.forward()
+        natural.backward(loss, logits)
+        return fresh.moved(natural.step)
+
+    cycle = lcm(case.statistics_every, case.inverses_every)
+    kinds: dict[tuple[bool, bool], int] = {}
+    for index in range(cycle):
+        kind = (index % case.statistics_every == 0, index % case.inverses_every == 0)
+        kinds[kind] = kinds.get(kind, 0) + 1
+
+    def part(statistics: bool, inverses: bool) -> Callable[[], object]:
+        return lambda: step(statistics=statistics, inverses=inverses)
+
+    step(statistics=True, inverses=True)
+    parts = [(count / cycle, part(*kind)) for kind, count in kinds.items()]
+    return Workload(parts, once, _chosen(case, dtype, implementation), lambda: worst_condition(optimizer.curvature))
+
+
+SGD_VARIANTS = [
+    (f"torch_{name}{'_channels_last' if channels_last else ''}", {name: True}, channels_last)
+    for name in ("foreach", "fused")
+    for channels_last in (False, True)
+]
+TRIALS_PER_VARIANT = 5
+
+
+def _sgd_step(case: CostCase, dtype: torch.dtype) -> Workload:
+    """Build SGD's step: foreach and fused, contiguous and channels-last are tried, and the fastest is the baseline."""
+
+    def training(flags: dict[str, bool], channels_last: bool) -> tuple[_Training, torch.optim.SGD]:
+        entry = _Training(case, dtype, channels_last=channels_last)
+        return entry, torch.optim.SGD(entry.model.parameters(), lr=STEP_LR, momentum=0.9, **flags)
+
+    def stepper(flags: dict[str, bool], channels_last: bool) -> Callable[[], None]:
+        entry, optimizer = training(flags, channels_last)
+
+        def step() -> None:
+            optimizer.zero_grad()
+            entry.forward()[0].backward()
+            optimizer.step()
+
+        return step
+
+    variants = [(name, flags, channels_last, stepper(flags, channels_last)) for name, flags, channels_last in SGD_VARIANTS]
+    name, flags, channels_last, step = min(variants, key=lambda variant: _quick_seconds(variant[3], case.device))
+
+    def once() -> list[Tensor]:
+        entry, optimizer = training(flags, channels_last)
+        entry.forward()[0].backward()
+        return entry.moved(optimizer.step)
+
+    return Workload([(1.0, step)], once, name)
+
+
+def _quick_seconds(run: Callable[[], object], device: str) -> float:
+    clock = clock_for(device)
+    run()
+    return min(clock.sample(run) for _ in range(TRIALS_PER_VARIANT))

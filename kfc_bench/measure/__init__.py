@@ -1,0 +1,1 @@
+"""Clock, stopping rule, memory, correctness gate, roofline, environment."""

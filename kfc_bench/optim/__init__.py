@@ -1,0 +1,5 @@
+"""Optimizers built on Fisher approximations."""
+
+from kfc_bench.optim.natural_gradient import NaturalGradient
+
+__all__ = ["NaturalGradient"]

@@ -1,0 +1,121 @@
+"""Networks by name, and the geometries of their layers."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kfc_kernels import ConvGeometry
+
+
+class ResponseNorm(nn.Module):
+    """Response normalisation within each map over a square of positions, as in cuda-convnet.
+
+    Args:
+        size: Side of the square.
+        scale: Factor of the mean of squares.
+        power: Exponent of the denominator.
+    """
+
+    def __init__(self, size: int, scale: float, power: float) -> None:
+        super().__init__()
+        self.size, self.scale, self.power = size, scale, power
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``[N, C, H, W]``."""
+        mean_square = functional.avg_pool2d(x.square(), self.size, stride=1, padding=self.size // 2)
+        return x / (1 + self.scale * mean_square).pow(self.power)
+
+
+def _cifar10() -> nn.Module:
+    """Build cuda-convnet's ``layers-18pct`` network, with the inferred max pooling after conv2."""
+
+    def norm() -> nn.Module:
+        return ResponseNorm(3, 5e-5, 0.75)
+
+    return nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(3, 32, 5, padding=2),
+            pool1=nn.MaxPool2d(3, 2, ceil_mode=True),
+            relu1=nn.ReLU(),
+            norm1=norm(),
+            conv2=nn.Conv2d(32, 32, 5, padding=2),
+            relu2=nn.ReLU(),
+            pool2=nn.MaxPool2d(3, 2, ceil_mode=True),
+            norm2=norm(),
+            conv3=nn.Conv2d(32, 64, 5, padding=2),
+            relu3=nn.ReLU(),
+            pool3=nn.AvgPool2d(3, 2, ceil_mode=True),
+            flatten=nn.Flatten(),
+            fc=nn.Linear(1024, 10),
+        )
+    )
+
+
+def _small_convnet(first: int, second: int) -> nn.Module:
+    return nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(1, first, 3, padding=1),
+            relu1=nn.ReLU(),
+            pool1=nn.MaxPool2d(2),
+            conv2=nn.Conv2d(first, second, 3, padding=1),
+            relu2=nn.ReLU(),
+            pool2=nn.MaxPool2d(2),
+            flatten=nn.Flatten(),
+            fc=nn.Linear(4 * second, 10),
+        )
+    )
+
+
+@dataclass(frozen=True)
+class Network:
+    """A classifier of images.
+
+    Attributes:
+        build: Makes a freshly initialised network.
+        input_shape: ``(C, H, W)`` of one image.
+        classes: Number of logits.
+    """
+
+    build: Callable[[], nn.Module]
+    input_shape: tuple[int, int, int]
+    classes: int
+
+
+NETWORKS: dict[str, Network] = {
+    "cifar10": Network(_cifar10, (3, 32, 32), 10),
+    "digits": Network(lambda: _small_convnet(8, 16), (1, 8, 8), 10),
+    "digits_small": Network(lambda: _small_convnet(4, 8), (1, 8, 8), 10),
+}
+
+
+@cache
+def layer_geometries(network: str) -> dict[str, ConvGeometry]:
+    """Read the geometries of a network's layers without computing anything.
+
+    Args:
+        network: A key of `NETWORKS`.
+
+    Returns:
+        Geometries by layer name, in order of the forward pass.
+
+    Raises:
+        KeyError: There is no such network.
+    """
+    geometries: dict[str, ConvGeometry] = {}
+    entry = NETWORKS[network]
+    with torch.device("meta"):
+        model = entry.build()
+        for name, module in model.named_modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                module.register_forward_pre_hook(
+                    lambda module, inputs, name=name: geometries.update({name: ConvGeometry.from_module(module, inputs[0])})
+                )
+        model(torch.empty(1, *entry.input_shape))
+    return geometries

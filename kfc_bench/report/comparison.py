@@ -1,0 +1,125 @@
+"""What an optimizer costs and gains beside SGD."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+SGD = "sgd"
+STEP_KEY = ["env_id", "device", "network", "batch", "dtype", "precision"]
+TRIAL_KEY = ["env_id", "device", "network", "batch"]
+
+COMPARISON_COLUMNS = [
+    "device",
+    "network",
+    "batch",
+    "approximation",
+    "step_s",
+    "step_ratio",
+    "step_ratio_low",
+    "step_ratio_high",
+    "sgd_implementation",
+    "peak_memory_bytes",
+    "seeds",
+    "seeds_reached",
+    "steps_to_target",
+    "steps_ratio",
+    "seconds_to_target",
+    "seconds_ratio",
+    "final_test_error",
+    "lr",
+    "momentum",
+    "damping",
+    "on_edge",
+]
+
+
+def step_costs(cost: pd.DataFrame) -> pd.DataFrame:
+    """Set each training step beside SGD's on the same network, batch and device.
+
+    The ratio's interval divides the far ends of the two 95 % intervals, so it is wider than it need be, never narrower.
+
+    Args:
+        cost: The cost frame.
+
+    Returns:
+        One row per step that ran, with ``step_ratio`` (above 1: slower than SGD) and its interval.
+    """
+    steps = cost[(cost["phase"] == "step") & (cost["status"] == "ok")]
+    baseline = steps[steps["approximation"] == SGD]
+    merged = steps.merge(baseline, on=STEP_KEY, how="left", suffixes=("", "_sgd"))
+    return merged.assign(
+        step_s=merged["time_median_s"],
+        step_ratio=merged["time_median_s"] / merged["time_median_s_sgd"],
+        step_ratio_low=merged["time_ci_low_s"] / merged["time_ci_high_s_sgd"],
+        step_ratio_high=merged["time_ci_high_s"] / merged["time_ci_low_s_sgd"],
+        sgd_implementation=merged["implementation_sgd"],
+    )[
+        [
+            *STEP_KEY,
+            "approximation",
+            "step_s",
+            "step_ratio",
+            "step_ratio_low",
+            "step_ratio_high",
+            "sgd_implementation",
+            "peak_memory_bytes",
+        ]
+    ]
+
+
+def _median_censored(values: pd.Series[float]) -> float:
+    """Median with runs that never arrived at infinity."""
+    return float(values.fillna(math.inf).median())
+
+
+def times_to_target(trials: pd.DataFrame) -> pd.DataFrame:
+    """Summarise the reporting trials of each optimizer: medians over seeds, unreached ones counted as infinite.
+
+    Args:
+        trials: The trials frame.
+
+    Returns:
+        One row per optimizer, with ratios to SGD (below 1: fewer steps, fewer seconds).
+    """
+    report = trials[trials["role"] == "report"]
+    rows = []
+    for key, group in report.groupby([*TRIAL_KEY, "optimizer"], sort=False):
+        finished = group[group["status"] == "ok"]
+        rows.append(
+            {
+                **dict(zip([*TRIAL_KEY, "approximation"], key, strict=True)),
+                "seeds": len(group),
+                "seeds_reached": int(finished["steps_to_target"].notna().sum()),
+                "steps_to_target": _median_censored(group["steps_to_target"]),
+                "seconds_to_target": _median_censored(group["seconds_to_target"]),
+                "final_test_error": finished["final_test_error"].median(),
+                **{name: group[name].iloc[0] for name in ("lr", "momentum", "damping", "on_edge")},
+            }
+        )
+    columns = [*TRIAL_KEY, "approximation", "seeds", "seeds_reached", "steps_to_target", "seconds_to_target"]
+    columns += ["final_test_error", "lr", "momentum", "damping", "on_edge"]
+    summary = pd.DataFrame(rows, columns=columns)
+    baseline = summary.loc[summary["approximation"] == SGD, [*TRIAL_KEY, "steps_to_target", "seconds_to_target"]]
+    merged = summary.merge(baseline, on=TRIAL_KEY, how="left", suffixes=("", "_sgd"))
+    return merged.assign(
+        steps_ratio=merged["steps_to_target"] / merged["steps_to_target_sgd"],
+        seconds_ratio=merged["seconds_to_target"] / merged["seconds_to_target_sgd"],
+    ).drop(columns=["steps_to_target_sgd", "seconds_to_target_sgd"])
+
+
+def comparison(cost: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+    """Join what a step costs with what it gains: the wide table for papers.
+
+    Args:
+        cost: The cost frame.
+        trials: The trials frame.
+
+    Returns:
+        One row per network, batch and approximation, `COMPARISON_COLUMNS`.
+    """
+    joined = step_costs(cost).merge(times_to_target(trials), on=[*TRIAL_KEY, "approximation"], how="outer", sort=False)
+    order = {name: rank for rank, name in enumerate([SGD, "kfc", "diagonal", "block_diagonal", "exact"])}
+    joined["rank"] = joined["approximation"].map(order).fillna(len(order))
+    return joined.sort_values(["network", "batch", "rank"], kind="stable")[COMPARISON_COLUMNS].reset_index(drop=True)

@@ -1,0 +1,131 @@
+"""The summary of a run, as tables for the terminal and for Markdown."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from kfc_bench.report.comparison import comparison
+from kfc_bench.report.units import ratio, seconds, size
+from kfc_bench.results.frames import Results
+from kfc_bench.results.schema import STATUSES
+
+PHASES = ("accumulate", "refresh", "precondition")
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table of words, with a title that says what it shows and where it was measured."""
+
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+
+    def to_rich(self) -> RichTable:
+        """Return it for the terminal."""
+        table = RichTable(title=self.title, title_justify="left")
+        for index, name in enumerate(self.header):
+            table.add_column(name, justify="left" if index == 0 else "right")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+    def to_markdown(self) -> str:
+        """Return it as Markdown."""
+        lines = [f"**{self.title}**", "", "| " + " | ".join(self.header) + " |"]
+        lines.append("|" + "|".join(["---"] + ["---:"] * (len(self.header) - 1)) + "|")
+        lines += ["| " + " | ".join(row) + " |" for row in self.rows]
+        return "\n".join(lines) + "\n"
+
+
+def device_badge(results: Results) -> str:
+    """Say on what the results were measured, CPU in capitals where it was one."""
+    devices = sorted({environment["device"] for environment in results.environments.values()})
+    kinds = {environment["device_kind"] for environment in results.environments.values()}
+    prefix = "CPU, no GPU: " if kinds == {"cpu"} else ""
+    return prefix + "; ".join(devices)
+
+
+def cost_table(results: Results, approximations: list[str]) -> TextTable | None:
+    """Show time per phase and approximation for each layer and batch."""
+    cost = results.cost
+    phases = cost[cost["layer"].notna() & cost["phase"].isin(PHASES) & cost["approximation"].isin(approximations)]
+    if phases.empty:
+        return None
+    rows = []
+    for (layer, batch), group in phases.groupby(["layer", "batch"], sort=False):
+        cells = {(row["approximation"], row["phase"]): _cell(row) for _, row in group.iterrows()}
+        for name in approximations:
+            rows.append([f"{layer}, batch {batch}", name, *(cells.get((name, phase), "-") for phase in PHASES)])
+    return TextTable(
+        f"Time of each phase of a layer's curvature ({device_badge(results)})", ["layer", "approximation", *PHASES], rows
+    )
+
+
+def _cell(row: pd.Series[object]) -> str:
+    if row["status"] == "ok":
+        return seconds(float(row["time_median_s"]))  # type: ignore[arg-type]
+    if row["status"] == "unsupported":
+        return f"needs {size(float(row['predicted_bytes']))}"  # type: ignore[arg-type]
+    return str(row["status"])
+
+
+def comparison_table(results: Results) -> TextTable | None:
+    """Show each approximation's step beside SGD's, and what it takes to the target."""
+    joined = comparison(results.cost, results.trials)
+    if joined.empty:
+        return None
+    rows = []
+    for _, row in joined.iterrows():
+        interval = (
+            f" [{row['step_ratio_low']:.3g}, {row['step_ratio_high']:.3g}]" if row["step_ratio_low"] > 0 and row["approximation"] != "sgd" else ""
+        )
+        reached = "-" if math.isnan(row["seeds"]) else f"{row['seeds_reached']:.0f} of {row['seeds']:.0f}"
+        steps = row["steps_to_target"]
+        rows.append(
+            [
+                f"{row['network']}, batch {row['batch']:.0f}",
+                str(row["approximation"]),
+                seconds(row["step_s"]),
+                ratio(row["step_ratio"]) + interval,
+                size(row["peak_memory_bytes"]),
+                "-" if math.isnan(steps) else "not reached" if math.isinf(steps) else f"{steps:.0f}",
+                ratio(row["steps_ratio"]),
+                seconds(row["seconds_to_target"]),
+                ratio(row["seconds_ratio"]),
+                reached,
+            ]
+        )
+    header = ["network", "optimizer", "step", "step / SGD", "step memory", "steps to target", "/ SGD", "time to target", "/ SGD", "seeds"]
+    return TextTable(f"Against tuned SGD ({device_badge(results)})", header, rows)
+
+
+def health_line(results: Results) -> str:
+    """Count the cases and trials by status."""
+    statuses = pd.concat([results.cost["status"], results.trials["status"]])
+    counts = statuses.value_counts()
+    return ", ".join(f"{counts[status]} {status}" for status in STATUSES if status in counts) or "no records"
+
+
+def tables(results: Results) -> list[TextTable]:
+    """Return the summary's tables, those that have rows."""
+    approximations = [
+        name for name in ("kfc", "diagonal", "block_diagonal", "exact") if name in set(results.cost["approximation"])
+    ]
+    return [table for table in (cost_table(results, approximations), comparison_table(results)) if table is not None]
+
+
+def print_summary(results: Results, console: Console) -> None:
+    """Print the tables and the count by status.
+
+    Args:
+        results: What was measured.
+        console: Where to.
+    """
+    for table in tables(results):
+        console.print(table.to_rich())
+    console.print(health_line(results), highlight=False)

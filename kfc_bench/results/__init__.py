@@ -1,0 +1,1 @@
+"""Records, the journal they are kept in, and the frames they become."""

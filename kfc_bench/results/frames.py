@@ -1,0 +1,100 @@
+"""Records as tidy frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kfc_bench.errors import UserError
+from kfc_bench.results.run import ENVIRONMENT, Run, latest_by_case, list_runs, load_run
+from kfc_bench.results.schema import CONVERGENCE_COLUMNS, COST_COLUMNS, CURVE_COLUMNS, TRIAL_COLUMNS, Record
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that was read from results folders.
+
+    Attributes:
+        cost: One row per case, `COST_COLUMNS`.
+        convergence: One row per trial and evaluation, `CONVERGENCE_COLUMNS`.
+        trials: One row per trial, `TRIAL_COLUMNS`.
+        environments: Environment records by ``env_id``.
+    """
+
+    cost: pd.DataFrame
+    convergence: pd.DataFrame
+    trials: pd.DataFrame
+    environments: dict[str, dict[str, Any]]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no record at all."""
+        return self.cost.empty and self.trials.empty
+
+
+def _frame(records: Iterable[Record], columns: Sequence[str]) -> pd.DataFrame:
+    frame = pd.DataFrame.from_records(list(records), columns=list(columns))
+    return frame.dropna(how="all").reset_index(drop=True)
+
+
+def to_frames(records: list[Record], environments: dict[str, dict[str, Any]]) -> Results:
+    """Turn records into frames; of several records of a case in a run, the newest counts.
+
+    Args:
+        records: Records, oldest first within a run.
+        environments: Environment records by ``env_id``.
+
+    Returns:
+        The frames.
+    """
+    newest = list({(record["run_id"], record["case_id"]): record for record in records}.values())
+    trials = [record for record in newest if record["experiment"] == "convergence"]
+    points = [
+        {**{name: trial.get(name) for name in CONVERGENCE_COLUMNS if name not in CURVE_COLUMNS}, **point}
+        for trial in trials
+        for point in trial.get("curve", [])
+    ]
+    return Results(
+        cost=_frame((record for record in newest if record["experiment"] == "cost"), COST_COLUMNS),
+        convergence=_frame(points, CONVERGENCE_COLUMNS),
+        trials=_frame(trials, TRIAL_COLUMNS),
+        environments=environments,
+    )
+
+
+def _runs_below(folder: Path, *, every_run: bool) -> list[Run]:
+    if (folder / ENVIRONMENT).exists():
+        return [load_run(folder)]
+    runs: list[Run] = []
+    for root in sorted({path.parent.parent for path in folder.rglob(ENVIRONMENT)}):
+        written = [run for run in list_runs(root) if run.journal.exists()]
+        runs += written if every_run else written[-1:]
+    return runs
+
+
+def load_results(folders: Sequence[Path], *, every_run: bool = False) -> Results:
+    """Read results folders.
+
+    Args:
+        folders: Each a results folder, a folder that holds such folders at any depth, or one run.
+        every_run: Read all runs of a folder instead of its newest.
+
+    Returns:
+        Their records as frames.
+
+    Raises:
+        UserError: A folder does not exist, or holds what this version cannot read.
+    """
+    records: list[Record] = []
+    environments: dict[str, dict[str, Any]] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such results folder; make one with: kfc-bench run quickstart")
+        for run in _runs_below(folder, every_run=every_run):
+            records.extend(latest_by_case(run.records()).values())
+            environments[run.environment["env_id"]] = run.environment
+    return to_frames(records, environments)

@@ -1,0 +1,132 @@
+"""What a record holds."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+SCHEMA = 1
+
+Status = Literal["ok", "wrong", "oom", "timeout", "crashed", "diverged", "unsupported"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+RETRIED: tuple[Status, ...] = ("timeout", "crashed")
+"""Tried once more; every other status is final."""
+
+Record = dict[str, Any]
+
+COMMON = ("schema", "run_id", "env_id", "case_id", "experiment", "section")
+
+COST_COLUMNS = (
+    *COMMON,
+    "device",
+    "operator",
+    "network",
+    "layer",
+    "approximation",
+    "implementation",
+    "fisher",
+    "phase",
+    "in_channels",
+    "out_channels",
+    "size",
+    "kernel",
+    "stride",
+    "padding",
+    "dilation",
+    "groups",
+    "bias",
+    "parameters",
+    "batch",
+    "dtype",
+    "precision",
+    "status",
+    "reason",
+    "rel_error",
+    "error_gate",
+    "time_median_s",
+    "time_ci_low_s",
+    "time_ci_high_s",
+    "visits",
+    "samples",
+    "stop_reason",
+    "compile_s",
+    "peak_memory_bytes",
+    "peak_rss_bytes",
+    "predicted_bytes",
+    "energy_j",
+    "flops_algorithm",
+    "flops_minimal",
+    "bytes_minimal",
+    "percent_of_limit",
+    "suspect",
+)
+
+TRIAL_COLUMNS = (
+    *COMMON,
+    "device",
+    "problem",
+    "network",
+    "optimizer",
+    "role",
+    "trial",
+    "seed",
+    "batch",
+    "steps",
+    "lr",
+    "momentum",
+    "damping",
+    "weight_decay",
+    "on_edge",
+    "target_metric",
+    "target_value",
+    "status",
+    "reason",
+    "steps_to_target",
+    "seconds_to_target",
+    "seconds",
+    "final_train_loss",
+    "final_validation_error",
+    "final_test_error",
+)
+
+CURVE_COLUMNS = (
+    "step",
+    "epoch",
+    "seconds",
+    "train_loss",
+    "train_error",
+    "validation_loss",
+    "validation_error",
+    "test_loss",
+    "test_error",
+)
+
+CONVERGENCE_COLUMNS = (
+    *COMMON,
+    "device",
+    "problem",
+    "network",
+    "optimizer",
+    "role",
+    "trial",
+    "seed",
+    *CURVE_COLUMNS,
+    "status",
+)
+
+COLUMNS = {"cost": COST_COLUMNS, "convergence": (*TRIAL_COLUMNS, "curve")}
+
+
+def check_record(record: Record) -> None:
+    """Hold a record to the schema.
+
+    Args:
+        record: As the journal will keep it.
+
+    Raises:
+        ValueError: A field is unknown, a common field is missing, or the status is none.
+    """
+    known = {*COLUMNS[record["experiment"]], "attempt"}
+    unknown = sorted(set(record) - known)
+    missing = [name for name in (*COMMON, "status") if name not in record]
+    if unknown or missing or record["status"] not in STATUSES:
+        raise ValueError(f"record {record.get('case_id')}: unknown {unknown}, missing {missing}, status {record.get('status')!r}")

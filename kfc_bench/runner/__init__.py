@@ -1,0 +1,1 @@
+"""Suite file -> cases -> workers -> journal; it knows no experiment by name."""

@@ -1,0 +1,193 @@
+"""Running a suite: plan, hand groups to a worker, keep every record, go on after whatever happens."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from multiprocessing import connection
+from multiprocessing.context import SpawnProcess
+
+from rich.console import Console
+
+from kfc_bench.errors import UserError
+from kfc_bench.experiments import Case
+from kfc_bench.results.journal import Journal
+from kfc_bench.results.run import Run, is_final, latest_by_case
+from kfc_bench.results.schema import SCHEMA, Record
+from kfc_bench.runner.filters import Filter, matches
+from kfc_bench.runner.progress import RunProgress
+from kfc_bench.runner.suite import Section, Suite
+from kfc_bench.runner.worker import Message, serve
+
+START_TIMEOUT_S = 120.0
+
+
+@dataclass
+class _Worker:
+    """A worker process and the pipe to it."""
+
+    process: SpawnProcess
+    channel: connection.Connection
+    memory_limit_bytes: int | None
+
+    @classmethod
+    def start(cls, memory_limit_bytes: int | None) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=serve, args=(theirs, memory_limit_bytes), daemon=True)
+        process.start()
+        theirs.close()
+        worker = cls(process, ours, memory_limit_bytes)
+        try:
+            worker.receive(START_TIMEOUT_S)
+        except (EOFError, TimeoutError):
+            reason = worker.obituary()
+            worker.stop()
+            raise UserError(f"no worker could be started: {reason}") from None
+        return worker
+
+    def receive(self, timeout_s: float) -> Message:
+        """Wait for a message; EOFError if the process died, TimeoutError if it is silent for too long."""
+        if not self.channel.poll(timeout_s):
+            raise TimeoutError
+        return self.channel.recv()
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.channel.close()
+
+    def obituary(self) -> str:
+        """Say how the process ended."""
+        self.process.join(timeout=5)
+        code = self.process.exitcode
+        if code is not None and code < 0:
+            name = signal.Signals(-code).name
+            hint = "; the system may have run out of memory" if name == "SIGKILL" else ""
+            return f"the worker was ended by {name}{hint}"
+        return f"the worker ended with exit code {code}"
+
+
+@dataclass
+class Executor:
+    """Runs a suite into a run.
+
+    Args:
+        suite: The suite.
+        run: Where its records go.
+        filters: Only cases that match all of them are run.
+        console: Where progress is shown.
+    """
+
+    suite: Suite
+    run: Run
+    filters: Sequence[Filter]
+    console: Console
+    _records: dict[str, Record] = field(default_factory=dict)
+    _worker: _Worker | None = None
+
+    def execute(self) -> list[Record]:
+        """Run every case that has no final record yet.
+
+        Returns:
+            The newest record of every case of the run.
+
+        Raises:
+            UserError: The journal cannot be written or read.
+        """
+        self._records = latest_by_case(self.run.records())
+        counted = [(section, self._finished_in(section)) for section in self.suite.sections]
+        try:
+            with Journal(self.run.journal) as journal, RunProgress(self.console, counted) as progress:
+                for section in self.suite.sections:
+                    while pending := self._pending(section):
+                        self._run_groups(section, pending, journal, progress)
+        finally:
+            if self._worker is not None:
+                self._worker.stop()
+        return list(self._records.values())
+
+    def _final(self) -> dict[str, Record]:
+        return {case_id: record for case_id, record in self._records.items() if is_final(record)}
+
+    def _finished_in(self, section: Section) -> int:
+        final = self._final()
+        return sum(case.case_id in final for case in section.plan.due(final))
+
+    def _pending(self, section: Section) -> list[Case]:
+        final = self._final()
+        return [
+            case for case in section.plan.due(final) if case.case_id not in final and matches(case.columns(), self.filters)
+        ]
+
+    def _run_groups(self, section: Section, pending: Sequence[Case], journal: Journal, progress: RunProgress) -> None:
+        groups: dict[str, list[Case]] = {}
+        for case in pending:
+            groups.setdefault(case.group, []).append(case)
+        for group in groups.values():
+            self._run_group(section, group, journal, progress)
+
+    def _run_group(self, section: Section, group: list[Case], journal: Journal, progress: RunProgress) -> None:
+        """Run one group in the worker; when that dies, the case at fault is recorded and the rest starts anew."""
+        remaining = {case.case_id: case for case in group}
+
+        def keep(case: Case, own: Record) -> None:
+            record = self._record(section, case, own)
+            journal.append(record)
+            self._records[case.case_id] = record
+            del remaining[case.case_id]
+            if is_final(record):
+                progress.finished(section.name)
+            if record["status"] not in ("ok", "unsupported"):
+                progress.note(f"{record['status']}: {case.label}: {record.get('reason')}")
+
+        while remaining:
+            cases = list(remaining.values())
+            limit = cases[0].memory_limit_bytes if self.suite.device == "cpu" else None
+            worker = self._worker_with(limit)
+            worker.channel.send(cases)
+            current = cases[0]
+            try:
+                while (message := worker.receive(current.timeout_s)).kind != "ready":
+                    current = remaining[message.case_id]
+                    if message.record is not None:
+                        keep(current, message.record)
+                    else:
+                        progress.running(current.label)
+            except TimeoutError:
+                reason = f"no sign of life for {current.timeout_s:g} s; timeout_s in the suite file sets the limit"
+                self._discard_worker()
+                keep(current, {"status": "timeout", "reason": reason})
+            except (EOFError, ConnectionResetError):
+                reason = worker.obituary()
+                self._discard_worker()
+                keep(current, {"status": "crashed", "reason": reason})
+
+    def _worker_with(self, memory_limit_bytes: int | None) -> _Worker:
+        if self._worker is not None and self._worker.memory_limit_bytes != memory_limit_bytes:
+            self._discard_worker()
+        if self._worker is None:
+            self._worker = _Worker.start(memory_limit_bytes)
+        return self._worker
+
+    def _discard_worker(self) -> None:
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+
+    def _record(self, section: Section, case: Case, own: Record) -> Record:
+        environment = self.run.environment
+        previous = self._records.get(case.case_id)
+        return {
+            "schema": SCHEMA,
+            "run_id": environment["run_id"],
+            "env_id": environment["env_id"],
+            "case_id": case.case_id,
+            "experiment": case.experiment,
+            "section": section.name,
+            **case.columns(),
+            **own,
+            "attempt": previous.get("attempt", 1) + 1 if previous else 1,
+        }

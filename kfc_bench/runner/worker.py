@@ -1,0 +1,102 @@
+"""The process that measures: whatever goes wrong in it costs one case, not the run."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing import connection, parent_process
+from typing import Literal
+
+from kfc_bench.experiments import EXPERIMENTS, Case, Measurement
+from kfc_bench.measure.memory import limit_own_memory
+from kfc_bench.results.schema import Record
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a worker tells the runner.
+
+    Attributes:
+        kind: ``ready`` (imported, or group done), ``begin`` (about to work on a case) or ``record``.
+        case_id: The case; empty for ``ready``.
+        doing: For the progress bar: ``preparing`` or ``measuring``.
+        record: The finished record's own columns.
+    """
+
+    kind: Literal["ready", "begin", "record"]
+    case_id: str = ""
+    doing: str = ""
+    record: Record | None = None
+
+
+def _die_with_parent() -> None:
+    """End this process as soon as its parent has ended, even by SIGKILL."""
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def measure_group(cases: Sequence[Case], channel: connection.Connection) -> None:
+    """Measure the cases of one comparison group: prepare each, then visit them in turn until none wants more.
+
+    Args:
+        cases: The group.
+        channel: Where messages go.
+    """
+    experiment = EXPERIMENTS[cases[0].experiment]
+
+    def failed(case: Case, error: Exception) -> None:
+        status, reason = experiment.classify(error)
+        channel.send(Message("record", case.case_id, record={"status": status, "reason": reason}))
+
+    active: list[tuple[Case, Measurement]] = []
+    for case in cases:
+        channel.send(Message("begin", case.case_id, "preparing"))
+        try:
+            active.append((case, experiment.open(case)))
+        except Exception as error:  # noqa: BLE001
+            failed(case, error)
+    while active:
+        wanting = []
+        for case, measurement in active:
+            channel.send(Message("begin", case.case_id, "measuring"))
+            try:
+                if measurement.visit():
+                    wanting.append((case, measurement))
+                else:
+                    channel.send(Message("record", case.case_id, record=measurement.record()))
+            except Exception as error:  # noqa: BLE001
+                failed(case, error)
+        active = wanting
+
+
+def serve(channel: connection.Connection, memory_limit_bytes: int | None) -> None:
+    """Measure group after group until told to stop.
+
+    Args:
+        channel: Groups come in, messages go out.
+        memory_limit_bytes: How much this process may allocate on the host beyond what it holds; None for no limit.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _die_with_parent()
+    if memory_limit_bytes is not None:
+        limit_own_memory(memory_limit_bytes)
+    with contextlib.suppress(BrokenPipeError, EOFError):
+        while True:
+            channel.send(Message("ready"))
+            group = channel.recv()
+            if group is None:
+                return
+            measure_group(group, channel)
+            gc.collect()

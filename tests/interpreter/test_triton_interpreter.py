@@ -1,0 +1,131 @@
+"""Triton kernels against their references, run without a GPU."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from kfc_kernels import ConvGeometry, UnsupportedError, diagonal_fisher, input_factor, precondition
+from tests.kernels.triton_cases import (
+    EACH_CASE,
+    Case,
+    check_diagonal_fisher,
+    check_input_factor,
+    check_precondition,
+    layer_matrices,
+    poisoned_memory,
+)
+
+triton = pytest.importorskip("triton")
+if not triton.knobs.runtime.interpret:
+    pytest.skip("the interpreter needs a process of its own: pytest tests/interpreter", allow_module_level=True)
+
+pytestmark = pytest.mark.usefixtures("poisoned_memory")
+
+# The interpreter's bfloat16 products are wrong; test_triton_gpu.py has them.
+EACH_DTYPE = pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=["float32", "float16"])
+
+__all__ = ["poisoned_memory"]
+
+SMALL = Case("small", ConvGeometry.conv(3, 4, (4, 5), 3, padding=1, bias=True))
+
+
+@EACH_DTYPE
+@EACH_CASE
+def test_input_factor(case, dtype):
+    check_input_factor(case, dtype, "cpu")
+
+
+@EACH_DTYPE
+@EACH_CASE
+def test_diagonal_fisher(case, dtype):
+    check_diagonal_fisher(case, dtype, "cpu")
+
+
+@EACH_DTYPE
+def test_precondition(dtype):
+    check_precondition(dtype, "cpu")
+
+
+@st.composite
+def cases(draw):
+    axes = draw(st.integers(0, 2))
+    groups = draw(st.integers(1, 3))
+    small = st.tuples(*[st.integers(1, 3)] * axes)
+    try:
+        geometry = ConvGeometry.conv(
+            groups * draw(st.integers(1, 3)),
+            groups * draw(st.integers(1, 3)),
+            draw(st.tuples(*[st.integers(1, 7)] * axes)),
+            draw(st.tuples(*[st.integers(1, 4)] * axes)),
+            stride=draw(small),
+            padding=draw(st.tuples(*[st.integers(0, 3)] * axes)),
+            dilation=draw(small),
+            padding_mode=draw(st.sampled_from(["zeros", "replicate"])) if axes else "zeros",
+            groups=groups,
+            bias=draw(st.booleans()),
+        )
+    except ValueError:
+        assume(False)
+    return Case("drawn", geometry, batch=draw(st.integers(1, 3)), vectors=draw(st.integers(1, 2)))
+
+
+@settings(
+    max_examples=25,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+@given(cases())
+def test_drawn_layers(case):
+    check_input_factor(case, torch.float32, "cpu")
+    check_diagonal_fisher(case, torch.float32, "cpu")
+
+
+@pytest.mark.parametrize("decay", [None, 0.0, 0.75, 1.0])
+def test_running_averages(decay):
+    a, g = SMALL.operands(torch.float32, "cpu")
+    for operator, operands in ((input_factor, (a,)), (diagonal_fisher, (a, g))):
+        fresh = operator(*operands, SMALL.geometry, implementation="triton_implicit_gemm")
+        before = torch.full_like(fresh, float("nan") if decay is None else 2.0)
+        out = before.clone()
+        returned = operator(*operands, SMALL.geometry, implementation="triton_implicit_gemm", out=out, decay=decay)
+        assert returned is out
+        torch.testing.assert_close(out, fresh if decay is None else decay * before + (1 - decay) * fresh)
+
+
+def test_operands_of_unlike_dtypes_meet_in_float32():
+    a, g = SMALL.operands(torch.float32, "cpu")
+    out = diagonal_fisher(a.half(), g, SMALL.geometry, implementation="triton_implicit_gemm")
+    torch.testing.assert_close(out, diagonal_fisher(a.half().float(), g, SMALL.geometry, implementation="reference"))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "reason"), [(torch.float64, "not float64"), (torch.bfloat16, "interpreter's bfloat16")]
+)
+def test_dtypes_declined(dtype, reason):
+    a, g = (operand.to(dtype) for operand in SMALL.operands(torch.float32, "cpu"))
+    with pytest.raises(UnsupportedError, match=reason):
+        input_factor(a, SMALL.geometry, implementation="triton_implicit_gemm")
+    with pytest.raises(UnsupportedError, match=reason):
+        diagonal_fisher(a, g, SMALL.geometry, implementation="triton_implicit_gemm")
+    with pytest.raises(UnsupportedError, match=reason):
+        precondition(*layer_matrices(dtype, "cpu"), implementation="triton_grouped_gemm")
+
+
+def test_three_axes_declined():
+    geometry = ConvGeometry.conv(2, 3, (3, 3, 3), 2)
+    with pytest.raises(UnsupportedError, match="at most 2 spatial axes"):
+        input_factor(torch.ones(1, 2, 3, 3, 3), geometry, implementation="triton_implicit_gemm")
+
+
+def test_precondition_refuses_unlike_dtypes_and_wrong_shapes():
+    gradients, output_inverses, input_inverses = layer_matrices(torch.float32, "cpu")
+    with pytest.raises(ValueError, match="one dtype and device"):
+        precondition(
+            gradients, [m.half() for m in output_inverses], input_inverses, implementation="triton_grouped_gemm"
+        )
+    with pytest.raises(ValueError, match=r"needs an input inverse of shape \[28, 28\], not \[5, 5\]"):
+        precondition(gradients[:1], output_inverses[:1], output_inverses[:1], implementation="triton_grouped_gemm")

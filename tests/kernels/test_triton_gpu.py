@@ -1,0 +1,53 @@
+"""Triton kernels against their references on a GPU, with the dtypes and products that the interpreter lacks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.kernels.triton_cases import (
+    EACH_CASE,
+    TF32_ROUNDING,
+    check_diagonal_fisher,
+    check_input_factor,
+    check_precondition,
+    float32_products,
+    poisoned_memory,
+)
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    pytest.mark.usefixtures("poisoned_memory"),
+]
+
+__all__ = ["poisoned_memory"]
+
+
+@pytest.fixture(params=["ieee", "tf32", "float16", "bfloat16"])
+def products(request):
+    """The operands' dtype and the rounding of float32 ones before products."""
+    with float32_products("tf32" if request.param == "tf32" else "ieee"):
+        yield {
+            "ieee": (torch.float32, 0.0),
+            "tf32": (torch.float32, TF32_ROUNDING),
+            "float16": (torch.float16, 0.0),
+            "bfloat16": (torch.bfloat16, 0.0),
+        }[request.param]
+
+
+@EACH_CASE
+def test_input_factor(case, products):
+    dtype, operand_rounding = products
+    check_input_factor(case, dtype, "cuda", operand_rounding)
+
+
+@EACH_CASE
+def test_diagonal_fisher(case, products):
+    dtype, operand_rounding = products
+    check_diagonal_fisher(case, dtype, "cuda", operand_rounding)
+
+
+def test_precondition(products):
+    dtype, operand_rounding = products
+    check_precondition(dtype, "cuda", operand_rounding)

@@ -1,0 +1,186 @@
+"""The layers that every Triton kernel must get right, and what right means: shared by interpreter and GPU tests."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from kfc_kernels import ConvGeometry, diagonal_fisher, input_factor, precondition
+
+# c of the tolerance c*sqrt(N|T|)*eps.
+ROUNDINGS_PER_SUM = 2.0
+
+# Where products round float32 operands to ten bits of mantissa.
+TF32_ROUNDING = 2.0**-10
+
+
+def contiguous(maps: Tensor) -> Tensor:
+    return maps.contiguous()
+
+
+def channels_last(maps: Tensor) -> Tensor:
+    return maps.contiguous(memory_format=torch.channels_last)
+
+
+def every_other(maps: Tensor) -> Tensor:
+    """Spread ``maps`` over a larger tensor of NaN, so that reading a gap shows."""
+    spread = torch.full([2 * size for size in maps.shape], float("nan"), dtype=maps.dtype, device=maps.device)
+    view = spread[tuple(slice(None, None, 2) for _ in maps.shape)]
+    return view.copy_(maps)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layer with a batch size, a number of vectors per example and a memory layout."""
+
+    name: str
+    geometry: ConvGeometry
+    batch: int = 2
+    vectors: int = 1
+    layout: Callable[[Tensor], Tensor] = contiguous
+
+    def operands(self, dtype: torch.dtype, device: str) -> tuple[Tensor, Tensor]:
+        """``a`` and ``g``, the latter ``[V, N, K, *out]``."""
+        generator = torch.Generator().manual_seed(0)
+        a = torch.randn(self.batch, self.geometry.in_channels, *self.geometry.in_size, generator=generator)
+        shape = self.vectors, self.batch, self.geometry.out_channels, *self.geometry.out_size
+        g = torch.randn(shape, generator=generator)
+        return self.layout(a.to(device, dtype)), g.to(device, dtype)
+
+
+conv = ConvGeometry.conv
+linear = ConvGeometry.linear
+
+CASES = (
+    Case("1x1", conv(5, 7, (4, 6), 1)),
+    Case("3x3-valid", conv(3, 5, (6, 7), 3)),
+    Case("3x3-same-bias", conv(7, 6, (5, 6), 3, padding="same", bias=True)),
+    Case("several-tiles", conv(8, 70, (6, 6), 3, padding=1, bias=True), batch=4),
+    Case("5x5-padding-larger", conv(2, 3, (5, 4), 5, padding=4)),
+    Case("7x7-stride2", conv(3, 4, (14, 13), 7, stride=2, padding=3)),
+    Case("3x1", conv(3, 4, (7, 5), (3, 1), padding=(1, 0))),
+    Case("11x11-stride4", conv(1, 3, (31, 27), 11, stride=4, padding=2)),
+    Case("even-kernel-same", conv(3, 2, (6, 5), (2, 4), padding="same")),
+    Case("dilated", conv(3, 4, (9, 8), 3, padding=2, dilation=(2, 3))),
+    Case("stride-and-dilation", conv(2, 3, (11, 10), 3, stride=(2, 3), padding=1, dilation=2, bias=True)),
+    Case("groups", conv(6, 9, (5, 5), 3, padding=1, groups=3, bias=True)),
+    Case("depthwise", conv(5, 5, (6, 5), 3, padding=1, groups=5)),
+    Case("depthwise-multiplied", conv(3, 6, (5, 6), 3, groups=3, bias=True)),
+    Case("circular", conv(3, 4, (5, 6), 3, padding=2, padding_mode="circular")),
+    Case("reflect", conv(3, 4, (5, 6), 3, padding=2, padding_mode="reflect", bias=True)),
+    Case("replicate-strided", conv(3, 4, (5, 6), 3, stride=2, padding=1, padding_mode="replicate")),
+    Case("map-smaller-than-kernel", conv(3, 4, (2, 3), 5, padding=2)),
+    Case("one-pixel", conv(4, 3, (1, 1), 3, padding=1, bias=True)),
+    Case("batch-1", conv(3, 4, (5, 5), 3, padding=1), batch=1),
+    Case("three-vectors", conv(3, 4, (5, 5), 3, padding=1, bias=True), batch=3, vectors=3),
+    Case("conv1d", conv(3, 4, (17,), 5, stride=2, padding=2, dilation=2, bias=True)),
+    Case("conv1d-circular-groups", conv(4, 6, (9,), 3, padding=1, padding_mode="circular", groups=2)),
+    Case("linear", linear(19, 5), batch=9),
+    Case("linear-bias", linear(31, 17, bias=True), batch=5, vectors=2),
+    Case("linear-shared", linear(6, 5, shared=(7,), bias=True)),
+    Case("linear-shared-twice", linear(6, 5, shared=(3, 4))),
+    Case("channels-last", conv(5, 6, (6, 5), 3, padding=1, bias=True), layout=channels_last),
+    Case("non-contiguous", conv(3, 4, (6, 5), 3, padding=1), layout=every_other),
+    Case("non-contiguous-1d", conv(3, 4, (8,), 3, stride=2), layout=every_other),
+    Case("many-pixels", conv(2, 3, (16, 16), 3, padding=1), batch=3),
+)
+EACH_CASE = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+# Sizes [K, D] of layers that are preconditioned together; a leading number is that of groups.
+LAYERS = ((5, 28), (3, 70, 19), (130, 1), (64, 64), (1, 9, 9), (17, 65))
+
+
+def relative_error(out: Tensor, expected: Tensor) -> float:
+    difference = float((out.double() - expected).norm())
+    return difference / float(expected.norm()) if difference else 0.0
+
+
+def assert_right(out: Tensor, *, plain: Tensor, expected: Tensor, terms: int, operand_rounding: float = 0.0) -> None:
+    """Hold a result to the suites' one rule.
+
+    Args:
+        out: The result.
+        plain: The reference implementation's result from the same operands.
+        expected: Its result from the same operands in float64.
+        terms: Length of the sum, N|T|.
+        operand_rounding: Relative rounding of the operands before products, where the mode has any.
+    """
+    assert out.shape == expected.shape
+    assert out.isfinite().all()
+    rounding = ROUNDINGS_PER_SUM * math.sqrt(terms) * torch.finfo(torch.float32).eps + operand_rounding
+    assert relative_error(out, expected) <= max(4 * relative_error(plain, expected), rounding)
+
+
+def check_input_factor(case: Case, dtype: torch.dtype, device: str, operand_rounding: float = 0.0) -> None:
+    a, _ = case.operands(dtype, device)
+    out = input_factor(a, case.geometry, implementation="triton_implicit_gemm")
+    plain = input_factor(a, case.geometry, implementation="reference")
+    expected = input_factor(a.double(), case.geometry, implementation="reference")
+    assert out.dtype == torch.float32
+    assert relative_error(out, out.mT.double()) <= torch.finfo(torch.float32).eps
+    terms = case.batch * case.geometry.positions
+    assert_right(out, plain=plain, expected=expected, terms=terms, operand_rounding=operand_rounding)
+
+
+def check_diagonal_fisher(case: Case, dtype: torch.dtype, device: str, operand_rounding: float = 0.0) -> None:
+    a, g = case.operands(dtype, device)
+    out = diagonal_fisher(a, g, case.geometry, implementation="triton_implicit_gemm")
+    plain = diagonal_fisher(a, g, case.geometry, implementation="reference")
+    expected = diagonal_fisher(a.double(), g.double(), case.geometry, implementation="reference")
+    assert out.dtype == torch.float32
+    terms = case.vectors * case.batch * case.geometry.positions
+    # A relative error of the gradient counts twice in its square.
+    assert_right(out, plain=plain, expected=expected, terms=terms, operand_rounding=2 * operand_rounding)
+
+
+def layer_matrices(dtype: torch.dtype, device: str) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """Gradients and both inverses of `LAYERS`; gradients without contiguous rows, inverses with gaps between rows."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator).to(device, dtype)
+
+    gradients = [draw(*groups, columns, rows).mT for *groups, rows, columns in LAYERS]
+    output_inverses = [draw(*groups, rows, rows + 3)[..., :rows] for *groups, rows, _ in LAYERS]
+    input_inverses = [draw(*groups, columns, columns + 2)[..., :columns] for *groups, _, columns in LAYERS]
+    return gradients, output_inverses, input_inverses
+
+
+def check_precondition(dtype: torch.dtype, device: str, operand_rounding: float = 0.0) -> None:
+    operands = layer_matrices(dtype, device)
+    outs = precondition(*operands, implementation="triton_grouped_gemm")
+    plains = precondition(*operands, implementation="reference")
+    wide = [[matrix.double() for matrix in matrices] for matrices in operands]
+    for out, plain, expected in zip(outs, plains, precondition(*wide, implementation="reference"), strict=True):
+        assert out.dtype == dtype
+        rounding = 2 * operand_rounding + (2 * torch.finfo(dtype).eps if dtype != torch.float32 else 0.0)
+        terms = expected.shape[-1] * expected.shape[-2]
+        assert_right(out, plain=plain, expected=expected, terms=terms, operand_rounding=rounding)
+
+
+@contextmanager
+def float32_products(precision: str) -> Iterator[None]:
+    """Multiply float32 matrices as ``"ieee"`` or ``"tf32"`` says."""
+    before = torch.backends.cuda.matmul.fp32_precision
+    torch.backends.cuda.matmul.fp32_precision = precision
+    yield
+    torch.backends.cuda.matmul.fp32_precision = before
+
+
+@pytest.fixture
+def poisoned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fill what ``torch.empty`` returns with NaN, so that output that nobody wrote fails."""
+    empty = torch.empty
+
+    def poisoned(*size: Any, **options: Any) -> Tensor:
+        tensor = empty(*size, **options)
+        return tensor.fill_(float("nan")) if tensor.is_floating_point() else tensor
+
+    monkeypatch.setattr(torch, "empty", poisoned)
