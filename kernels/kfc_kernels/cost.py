@@ -38,7 +38,9 @@ def _symmetric(rows: float, size: float) -> tuple[float, float]:
     return 2 * rows * size**2, rows * size * (size + 1)
 
 
-def operator_cost(operator: str, geometry: ConvGeometry, batch: int, *, vectors: int = 1, element_size: int = 4) -> Cost:
+def operator_cost(
+    operator: str, geometry: ConvGeometry, batch: int, *, vectors: int = 1, element_size: int = 4
+) -> Cost:
     """Count the work of an operator on one layer.
 
     Args:

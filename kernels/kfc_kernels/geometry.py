@@ -96,11 +96,13 @@ class ConvGeometry:
             )
         if self.in_channels % self.groups or self.out_channels % self.groups:
             raise ValueError(
-                f"{self.in_channels} input and {self.out_channels} output channels do not divide into {self.groups} groups"
+                f"{self.in_channels} input and {self.out_channels} output channels "
+                f"do not divide into {self.groups} groups"
             )
         if any(size < 1 for size in self.out_size):
             raise ValueError(
-                f"kernel {self.kernel} with dilation {self.dilation} does not fit a map of {self.in_size} padded by {self.padding}"
+                f"kernel {self.kernel} with dilation {self.dilation} does not fit "
+                f"a map of {self.in_size} padded by {self.padding}"
             )
 
     @classmethod
@@ -156,7 +158,9 @@ class ConvGeometry:
         )
 
     @classmethod
-    def linear(cls, in_features: int, out_features: int, *, shared: Sequence[int] = (), bias: bool = False) -> ConvGeometry:
+    def linear(
+        cls, in_features: int, out_features: int, *, shared: Sequence[int] = (), bias: bool = False
+    ) -> ConvGeometry:
         """Build the 1x1 geometry of a linear layer.
 
         Args:
@@ -259,7 +263,10 @@ class ConvGeometry:
             ValueError: The shape is another one, or N is 0.
         """
         if a.shape[1:] != (self.in_channels, *self.in_size) or a.shape[0] == 0:
-            raise ValueError(f"input has shape {list(a.shape)}, but the geometry takes [N, {self.in_channels}, *{list(self.in_size)}], N > 0")
+            raise ValueError(
+                f"input has shape {list(a.shape)}, but the geometry takes "
+                f"[N, {self.in_channels}, *{list(self.in_size)}], N > 0"
+            )
         return a.shape[0]
 
     def vectors_of(self, g: Tensor, batch: int | None = None) -> Tensor:

@@ -67,7 +67,9 @@ def group_gradients(g: Tensor, geometry: ConvGeometry) -> Tensor:
         A view ``[groups, V, N, K/groups, |T|]``.
     """
     stacked = geometry.vectors_of(g)
-    return stacked.reshape(*stacked.shape[:2], geometry.groups, geometry.group_outputs, geometry.positions).movedim(2, 0)
+    return stacked.reshape(*stacked.shape[:2], geometry.groups, geometry.group_outputs, geometry.positions).movedim(
+        2, 0
+    )
 
 
 def example_gradients(a: Tensor, g: Tensor, geometry: ConvGeometry) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 import triton
 from torch import Tensor
 
+from kfc_kernels.dispatch import UnsupportedError
 from kfc_kernels.geometry import ConvGeometry
 
 SMALLEST_TILE = 16
@@ -71,6 +72,22 @@ def splits(tiles: int, steps: int, device: torch.device) -> int:
 def on_device_of(tensor: Tensor) -> AbstractContextManager[None]:
     """Return a context in which the tensor's GPU is the current one, where Triton launches; without a GPU, nothing."""
     return torch.cuda.device_of(tensor)  # type: ignore[no-untyped-call]
+
+
+def check_indices(operator: str, **counts: int) -> None:
+    """Refuse what the kernels' 32-bit indices cannot count.
+
+    Args:
+        operator: The operator, for the message.
+        **counts: What is indexed, by name, and how many there are.
+
+    Raises:
+        UnsupportedError: One of them does not fit.
+    """
+    for name, count in counts.items():
+        if count >= 2**31:
+            words = name.replace("_", " ")
+            raise UnsupportedError(f"{operator}: {count} {words} are more than 32-bit indices can count")
 
 
 def meta_input(geometry: ConvGeometry, dtype: torch.dtype) -> Tensor:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from kfc_kernels import ConvGeometry, UnsupportedError, diagonal_fisher, input_factor, precondition
+from kfc_kernels.triton_launch import check_indices
 from tests.kernels.triton_cases import (
     EACH_CASE,
     Case,
@@ -129,3 +132,16 @@ def test_precondition_refuses_unlike_dtypes_and_wrong_shapes():
         )
     with pytest.raises(ValueError, match=r"needs an input inverse of shape \[28, 28\], not \[5, 5\]"):
         precondition(gradients[:1], output_inverses[:1], output_inverses[:1], implementation="triton_grouped_gemm")
+
+
+def test_interpreted_kernels_are_not_compiled_ahead():
+    ahead = importlib.import_module("kfc_kernels.compile_ahead")
+    launch = importlib.import_module("kfc_kernels.input_factor.triton_implicit_gemm").ahead_of_time
+    with pytest.raises(TypeError, match="unset TRITON_INTERPRET"):
+        ahead.compile_ahead(*launch(SMALL.geometry, torch.float32), ahead.TARGETS["sm_90"])
+
+
+def test_counts_beyond_32_bits_are_refused():
+    with pytest.raises(UnsupportedError, match=r"input_factor: 2147483648 pixels .* 32-bit"):
+        check_indices("input_factor", pixels=2**31)
+    check_indices("input_factor", pixels=2**31 - 1)

@@ -8,7 +8,9 @@ from kfc_kernels.dispatch import Case, Implementation, Operator
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.results import check_running_average
 
-OPERATOR = Operator("block_fisher", (Implementation("reference", "kfc_kernels.block_fisher.reference", "block_fisher"),))
+OPERATOR = Operator(
+    "block_fisher", (Implementation("reference", "kfc_kernels.block_fisher.reference", "block_fisher"),)
+)
 MINI_OPERATOR = Operator(
     "mini_block_fisher", (Implementation("reference", "kfc_kernels.block_fisher.reference", "mini_block_fisher"),)
 )

@@ -17,7 +17,9 @@ def block_fisher(a: Tensor, g: Tensor, geometry: ConvGeometry, *, out: Tensor | 
     return store(block.reshape(geometry.grouped(*block.shape[1:])), out, decay)
 
 
-def mini_block_fisher(a: Tensor, g: Tensor, geometry: ConvGeometry, *, out: Tensor | None, decay: float | None) -> Tensor:
+def mini_block_fisher(
+    a: Tensor, g: Tensor, geometry: ConvGeometry, *, out: Tensor | None, decay: float | None
+) -> Tensor:
     """Compute the mini-blocks as in `kfc_kernels.block_fisher.mini_block_fisher`."""
     wide = accumulation_dtype(a.dtype)
     gradients = example_gradients(a.to(wide), g.to(wide), geometry).flatten(1, 2)

@@ -54,7 +54,7 @@ def damped_inverse(
             )
         try:
             inverses.append(run(matrix, added.reshape(-1, 1) if added.ndim else added))
-        except torch.linalg.LinAlgError as error:
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise NotPositiveDefiniteError(
                 f"matrix {index} of size {matrix.shape[-1]} is not positive definite after its shift: {error}"
             ) from None

@@ -16,11 +16,18 @@ def cholesky(matrix: Tensor, shift: Tensor) -> Tensor:
 def eigendecomposition(matrix: Tensor, shift: Tensor) -> Tensor:
     """Invert ``matrix + shift I`` through its eigenvalues, those below zero (by rounding) read as zero.
 
+    Args:
+        matrix: ``[n, n]`` or ``[groups, n, n]``.
+        shift: A scalar or ``[groups, 1]``.
+
+    Returns:
+        The inverse.
+
     Raises:
         torch.linalg.LinAlgError: The smallest eigenvalue and the shift are both zero.
     """
     values, vectors = torch.linalg.eigh(matrix)
     damped = values.clamp_min(0) + shift
     if not (damped > 0).all():
-        raise torch.linalg.LinAlgError("its smallest eigenvalue is zero")
+        raise torch.linalg.LinAlgError("its smallest eigenvalue is zero")  # type: ignore[attr-defined]
     return vectors / damped.unsqueeze(-2) @ vectors.mT

@@ -8,12 +8,14 @@ from kfc_kernels.dispatch import Case, Implementation, Operator, declines_gather
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.results import check_running_average
 
-
 OPERATOR = Operator(
     "diagonal_fisher",
     (
         Implementation(
-            "triton_implicit_gemm", "kfc_kernels.diagonal_fisher.triton_implicit_gemm", "diagonal_fisher", declines_gather
+            "triton_implicit_gemm",
+            "kfc_kernels.diagonal_fisher.triton_implicit_gemm",
+            "diagonal_fisher",
+            declines_gather,
         ),
         Implementation("reference", "kfc_kernels.diagonal_fisher.reference", "diagonal_fisher"),
     ),

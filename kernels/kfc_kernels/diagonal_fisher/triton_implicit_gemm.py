@@ -12,7 +12,16 @@ from torch import Tensor
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.results import store
 from kfc_kernels.triton_gather import gather_patches, on_two_axes, view, with_zeros_padding
-from kfc_kernels.triton_launch import POINTERS, exact, meta_input, on_device_of, product_options, splits, tile
+from kfc_kernels.triton_launch import (
+    POINTERS,
+    check_indices,
+    exact,
+    meta_input,
+    on_device_of,
+    product_options,
+    splits,
+    tile,
+)
 
 
 @triton.jit(do_not_specialize=["examples", "gradients", "gradients_per_split", "scale"])
@@ -113,6 +122,12 @@ def diagonal_fisher(a: Tensor, g: Tensor, geometry: ConvGeometry, *, out: Tensor
     a, geometry = with_zeros_padding(a, geometry)
     launch = configuration(a, g, geometry)
     batch, gradients, rows, columns = a.shape[0], g.shape[0] * a.shape[0], geometry.group_outputs, geometry.patch_dim
+    check_indices(
+        "diagonal_fisher",
+        gradients=gradients,
+        elements_of_an_example=max(a[0].numel(), g[0, 0].numel()),
+        block=rows * columns,
+    )
     tiles = triton.cdiv(rows, launch["BK"]) * triton.cdiv(columns, launch["BD"])
     parts = splits(tiles * geometry.groups, gradients, a.device)
     per_split = triton.cdiv(gradients, parts)

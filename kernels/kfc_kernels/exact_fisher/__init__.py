@@ -7,7 +7,9 @@ from torch import Tensor
 from kfc_kernels.dispatch import Case, Implementation, Operator
 from kfc_kernels.results import check_running_average
 
-OPERATOR = Operator("exact_fisher", (Implementation("reference", "kfc_kernels.exact_fisher.reference", "exact_fisher"),))
+OPERATOR = Operator(
+    "exact_fisher", (Implementation("reference", "kfc_kernels.exact_fisher.reference", "exact_fisher"),)
+)
 
 
 def exact_fisher(

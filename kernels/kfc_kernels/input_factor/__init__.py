@@ -8,7 +8,6 @@ from kfc_kernels.dispatch import Case, Implementation, Operator, declines_gather
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.results import check_running_average
 
-
 OPERATOR = Operator(
     "input_factor",
     (
@@ -21,7 +20,12 @@ OPERATOR = Operator(
 
 
 def input_factor(
-    a: Tensor, geometry: ConvGeometry, *, implementation: str = "auto", out: Tensor | None = None, decay: float | None = None
+    a: Tensor,
+    geometry: ConvGeometry,
+    *,
+    implementation: str = "auto",
+    out: Tensor | None = None,
+    decay: float | None = None,
 ) -> Tensor:
     """Compute Omega = (1/N) sum_n [[a_n]]_H^T [[a_n]]_H (Eq. 23): a sum over positions, a mean over examples.
 

@@ -12,7 +12,16 @@ from torch import Tensor
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.results import store
 from kfc_kernels.triton_gather import gather_patches, view, with_zeros_padding
-from kfc_kernels.triton_launch import POINTERS, exact, meta_input, on_device_of, product_options, splits, tile
+from kfc_kernels.triton_launch import (
+    POINTERS,
+    check_indices,
+    exact,
+    meta_input,
+    on_device_of,
+    product_options,
+    splits,
+    tile,
+)
 
 # Steps of the pixel sum below which splitting it further costs more than it gains.
 STEPS_PER_SPLIT = 4
@@ -104,6 +113,7 @@ def input_factor(a: Tensor, geometry: ConvGeometry, *, out: Tensor | None, decay
     a, geometry = with_zeros_padding(a, geometry)
     launch = configuration(a, geometry)
     batch, dim, pixels = a.shape[0], geometry.patch_dim, a.shape[0] * geometry.positions
+    check_indices("input_factor", pixels=pixels, elements_of_an_example=a[0].numel(), factor_elements=dim * dim)
     side = triton.cdiv(dim, launch["BD"])
     tiles = side * (side + 1) // 2
     steps = triton.cdiv(pixels, launch["BP"])

@@ -8,11 +8,18 @@ from kfc_kernels.dispatch import Case, Implementation, Operator
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.results import check_running_average
 
-OPERATOR = Operator("output_factor", (Implementation("reference", "kfc_kernels.output_factor.reference", "output_factor"),))
+OPERATOR = Operator(
+    "output_factor", (Implementation("reference", "kfc_kernels.output_factor.reference", "output_factor"),)
+)
 
 
 def output_factor(
-    g: Tensor, geometry: ConvGeometry, *, implementation: str = "auto", out: Tensor | None = None, decay: float | None = None
+    g: Tensor,
+    geometry: ConvGeometry,
+    *,
+    implementation: str = "auto",
+    out: Tensor | None = None,
+    decay: float | None = None,
 ) -> Tensor:
     """Compute Gamma = 1/(N|T|) sum_{v,n,t} g g^T (Eq. 23): a mean over positions and examples, a sum over vectors.
 

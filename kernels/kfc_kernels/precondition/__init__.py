@@ -11,7 +11,12 @@ from kfc_kernels.dispatch import Case, Implementation, Operator, declines_withou
 OPERATOR = Operator(
     "precondition",
     (
-        Implementation("triton_grouped_gemm", "kfc_kernels.precondition.triton_grouped_gemm", "precondition", declines_without_triton),
+        Implementation(
+            "triton_grouped_gemm",
+            "kfc_kernels.precondition.triton_grouped_gemm",
+            "precondition",
+            declines_without_triton,
+        ),
         Implementation("reference", "kfc_kernels.precondition.reference", "precondition"),
     ),
 )
@@ -27,7 +32,9 @@ DENSE_OPERATOR = Operator(
 def _same_length(**lists: Sequence[object]) -> None:
     lengths = {name: len(values) for name, values in lists.items()}
     if len(set(lengths.values())) > 1:
-        raise ValueError("one of each per layer is needed, not " + ", ".join(f"{n} {name}" for name, n in lengths.items()))
+        raise ValueError(
+            "one of each per layer is needed, not " + ", ".join(f"{n} {name}" for name, n in lengths.items())
+        )
 
 
 def precondition(
@@ -84,7 +91,9 @@ def precondition_diagonal(
     return run(gradients, diagonals, damping)
 
 
-def precondition_dense(gradients: Sequence[Tensor], inverses: Sequence[Tensor], *, implementation: str = "auto") -> list[Tensor]:
+def precondition_dense(
+    gradients: Sequence[Tensor], inverses: Sequence[Tensor], *, implementation: str = "auto"
+) -> list[Tensor]:
     """Compute F^-1 vec(G) for each layer or whole network.
 
     Args:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from torch import Tensor
 
 
-def precondition(gradients: Sequence[Tensor], output_inverses: Sequence[Tensor], input_inverses: Sequence[Tensor]) -> list[Tensor]:
+def precondition(
+    gradients: Sequence[Tensor], output_inverses: Sequence[Tensor], input_inverses: Sequence[Tensor]
+) -> list[Tensor]:
     """Compute both Kronecker products as in `kfc_kernels.precondition.precondition`."""
     return [
         output_inverse @ gradient @ input_inverse

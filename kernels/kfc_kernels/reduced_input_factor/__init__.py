@@ -15,7 +15,12 @@ OPERATOR = Operator(
 
 
 def reduced_input_factor(
-    a: Tensor, geometry: ConvGeometry, *, implementation: str = "auto", out: Tensor | None = None, decay: float | None = None
+    a: Tensor,
+    geometry: ConvGeometry,
+    *,
+    implementation: str = "auto",
+    out: Tensor | None = None,
+    decay: float | None = None,
 ) -> Tensor:
     """Compute (1/N) sum_n (sum_t a)(sum_t a)^T; with a bias the homogeneous entry of the sum is |T|.
 

@@ -15,7 +15,12 @@ OPERATOR = Operator(
 
 
 def reduced_output_factor(
-    g: Tensor, geometry: ConvGeometry, *, implementation: str = "auto", out: Tensor | None = None, decay: float | None = None
+    g: Tensor,
+    geometry: ConvGeometry,
+    *,
+    implementation: str = "auto",
+    out: Tensor | None = None,
+    decay: float | None = None,
 ) -> Tensor:
     """Compute 1/(N|T|^2) sum_{v,n} (sum_t g)(sum_t g)^T.
 
