@@ -16,12 +16,19 @@ from rich.console import Console
 from kfc_bench import __version__
 from kfc_bench.errors import UserError
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     help="What each Fisher approximation costs, and whether it trains faster than SGD.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _say(console: Console, line: str) -> None:
+    """Print a line as it is: not wrapped, so that what reads it finds a path whole."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 class Format(StrEnum):
@@ -38,7 +45,9 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,  # noqa: ARG001
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """What each Fisher approximation costs, and whether it trains faster than SGD."""
 
@@ -48,19 +57,21 @@ def run(
     suite: Annotated[str, typer.Argument(help="A suite that comes along (quickstart, campaign) or a .toml file.")],
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda; overrides the suite's.")] = None,
     results: Annotated[Path | None, typer.Option(help="Where results go; results/SUITE if not given.")] = None,
-    filters: Annotated[list[str] | None, typer.Option("--filter", help="key=value[,value]: only such cases; repeatable.")] = None,
+    filters: Annotated[
+        list[str] | None, typer.Option("--filter", help="key=value[,value]: only such cases; repeatable.")
+    ] = None,
     list_cases: Annotated[bool, typer.Option("--list", help="List the cases and stop.")] = False,
     fresh: Annotated[bool, typer.Option(help="Begin a new run even if one could be gone on with.")] = False,
 ) -> None:
     """Measure a suite, keeping every finished record; run it again to go on."""
-    from kfc_bench.measure.environment import environment  # noqa: PLC0415
-    from kfc_bench.report.export import export_csv  # noqa: PLC0415
-    from kfc_bench.report.tables import print_summary  # noqa: PLC0415
-    from kfc_bench.results.frames import to_frames  # noqa: PLC0415
-    from kfc_bench.results.run import locked, open_run  # noqa: PLC0415
-    from kfc_bench.runner.execute import Executor  # noqa: PLC0415
-    from kfc_bench.runner.filters import matches, parse_filter  # noqa: PLC0415
-    from kfc_bench.runner.suite import find_suite, load_suite  # noqa: PLC0415
+    from kfc_bench.measure.environment import environment
+    from kfc_bench.report.export import export_csv
+    from kfc_bench.report.tables import print_summary
+    from kfc_bench.results.frames import to_frames
+    from kfc_bench.results.run import locked, open_run
+    from kfc_bench.runner.execute import Executor
+    from kfc_bench.runner.filters import matches, parse_filter
+    from kfc_bench.runner.suite import find_suite, load_suite
 
     console = Console()
     loaded = load_suite(find_suite(suite), device)
@@ -68,15 +79,15 @@ def run(
     if list_cases:
         for section in loaded.sections:
             cases = [case for case in section.plan.due({}) if matches(case.columns(), wanted)]
-            console.print(f"{section.name}: {len(cases)} cases known of {section.plan.total}", highlight=False)
+            _say(console, f"{section.name}: {len(cases)} cases known of {section.plan.total}")
             for case in cases:
-                console.print(f"  {case.case_id}  {case.label}", highlight=False)
+                _say(console, f"  {case.case_id}  {case.label}")
         return
     root = results or Path("results") / loaded.name
     with locked(root):
         description = environment(loaded.device)
         current, line = open_run(root, description, fresh=fresh)
-        console.print(f"{description['device']}: {line}", highlight=False)
+        _say(console, f"{description['device']}: {line}")
         try:
             records = Executor(loaded, current, wanted, console).execute()
         except KeyboardInterrupt:
@@ -86,8 +97,8 @@ def run(
         written = export_csv(frames, root)
     print_summary(frames, console)
     for path in written:
-        console.print(f"wrote {path}", highlight=False)
-    console.print(f"next: kfc-bench dashboard {root}", highlight=False)
+        _say(console, f"wrote {path}")
+    _say(console, f"next: kfc-bench dashboard {root}")
 
 
 class UserInterrupt(Exception):
@@ -97,13 +108,13 @@ class UserInterrupt(Exception):
 @app.command()
 def export(
     results: Annotated[list[Path], typer.Argument(help="Results folders.")],
-    format: Annotated[Format, typer.Option(help="What to write.")] = Format.csv,  # noqa: A002, ARG001
+    format: Annotated[Format, typer.Option(help="What to write.")] = Format.csv,  # noqa: ARG001
     out: Annotated[Path | None, typer.Option(help="Where to; the first results folder if not given.")] = None,
     every_run: Annotated[bool, typer.Option(help="All runs of a folder, not only its newest.")] = False,
 ) -> None:
     """Write tidy CSV files, and comparison.csv, the wide one for papers."""
-    from kfc_bench.report.export import export_csv  # noqa: PLC0415
-    from kfc_bench.results.frames import load_results  # noqa: PLC0415
+    from kfc_bench.report.export import export_csv
+    from kfc_bench.results.frames import load_results
 
     frames = load_results(results, every_run=every_run)
     if frames.is_empty:
@@ -118,8 +129,8 @@ def summary(
     markdown: Annotated[bool, typer.Option(help="Print Markdown.")] = False,
 ) -> None:
     """Print the summary tables of results."""
-    from kfc_bench.report.tables import print_summary, tables  # noqa: PLC0415
-    from kfc_bench.results.frames import load_results  # noqa: PLC0415
+    from kfc_bench.report.tables import print_summary, tables
+    from kfc_bench.results.frames import load_results
 
     frames = load_results(results)
     if markdown:
@@ -131,13 +142,15 @@ def summary(
 
 @app.command()
 def dashboard(
-    results: Annotated[list[Path] | None, typer.Argument(help="Results folders; the committed ones if none is given.")] = None,
+    results: Annotated[
+        list[Path] | None, typer.Argument(help="Results folders; the committed ones if none is given.")
+    ] = None,
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 8501,
 ) -> None:
     """Open the dashboard over results, on this machine only."""
-    import importlib.util  # noqa: PLC0415
+    import importlib.util
 
-    from kfc_bench.resources import share  # noqa: PLC0415
+    from kfc_bench.resources import share
 
     for folder in results or []:
         if not folder.is_dir():
@@ -152,17 +165,20 @@ def dashboard(
 
 def main() -> None:
     """Run the command line; mistakes of the user's end in one line and exit code 2, Ctrl-C in 130."""
-    warnings.showwarning = lambda message, *_, **__: print(f"kfc-bench: warning: {message}", file=sys.stderr)  # noqa: T201
+    warnings.showwarning = lambda message, *_, **__: print(f"kfc-bench: warning: {message}", file=sys.stderr)
     try:
         app()
     except UserError as error:
-        print(f"kfc-bench: {error}", file=sys.stderr)  # noqa: T201
+        print(f"kfc-bench: {error}", file=sys.stderr)
         sys.exit(2)
     except UserInterrupt as error:
-        print(f"kfc-bench: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        print(f"kfc-bench: {error}", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except (KeyboardInterrupt, SystemExit) as error:
+        if isinstance(error, SystemExit) and error.code != INTERRUPTED:
+            raise
+        print("kfc-bench: interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -71,7 +71,7 @@ def splits(tiles: int, steps: int, device: torch.device) -> int:
 
 def on_device_of(tensor: Tensor) -> AbstractContextManager[None]:
     """Return a context in which the tensor's GPU is the current one, where Triton launches; without a GPU, nothing."""
-    return torch.cuda.device_of(tensor)  # type: ignore[no-untyped-call]
+    return torch.cuda.device_of(tensor)
 
 
 def check_indices(operator: str, **counts: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,6 +56,8 @@ class Approximation(ABC):
     def __init__(self, *, damping: float, decay: float = 0.95, implementation: str = "auto") -> None:
         if not damping > 0:
             raise ValueError(f"damping must be positive, not {damping}")
+        if not 0 <= decay <= 1:
+            raise ValueError(f"decay must lie in [0, 1], not {decay}")
         self.damping = damping
         self.decay = decay
         self.implementation = implementation
@@ -128,13 +131,7 @@ class Approximation(ABC):
         return {"statistics": self.statistics, "inverses": self.inverses, "observations": self.observations}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        self.statistics = state["statistics"]
-        self.inverses = state["inverses"]
+        """Restore a copy of what `state_dict` returned."""
+        self.statistics = copy.deepcopy(state["statistics"])
+        self.inverses = copy.deepcopy(state["inverses"])
         self.observations = state["observations"]
-
-
-def patch_bytes(geometry: ConvGeometry, batch: int, element_size: int) -> int:
-    """Predict the size of one layer's patches, ``[groups, N, |T|, D]``, and of the copy that appends ones."""
-    elements = geometry.groups * batch * geometry.positions * geometry.patch_dim
-    return elements * element_size * (2 if geometry.bias else 1)

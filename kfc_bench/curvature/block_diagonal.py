@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from kfc_bench.curvature.approximation import Approximation, LayerBatch, PhaseBytes, patch_bytes
+from kfc_bench.curvature.approximation import Approximation, LayerBatch, PhaseBytes
+from kfc_bench.curvature.footprint import Footprint
 from kfc_kernels import ConvGeometry, block_fisher, precondition_dense
 
 
@@ -39,11 +40,14 @@ class BlockDiagonal(Approximation):
 
     @staticmethod
     def predicted_bytes(geometries: Sequence[ConvGeometry], batch: int, vectors: int, element_size: int) -> PhaseBytes:
-        """Predict: every block, and the per-example gradients of one layer at a time."""
-        sizes = [element_size * geometry.groups * (geometry.group_outputs * geometry.patch_dim) ** 2 for geometry in geometries]
+        """Predict: every block, one of them twice while it forms, from the per-example gradients of its layer."""
+        layers = [Footprint(geometry, batch, vectors, element_size) for geometry in geometries]
+        sizes = [
+            element_size * geometry.groups * (geometry.group_outputs * geometry.patch_dim) ** 2
+            for geometry in geometries
+        ]
         gradients = element_size * sum(geometry.parameters for geometry in geometries)
         largest = max(
-            patch_bytes(geometry, batch, element_size) + element_size * 2 * vectors * batch * geometry.parameters + size
-            for geometry, size in zip(geometries, sizes, strict=True)
+            max(layer.forming, layer.example_gradients + size) for layer, size in zip(layers, sizes, strict=True)
         )
         return PhaseBytes(sum(sizes) + largest, sum(sizes) + 2 * max(sizes), 2 * gradients)

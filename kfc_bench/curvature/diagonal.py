@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from kfc_bench.curvature.approximation import Approximation, LayerBatch, PhaseBytes, patch_bytes
+from kfc_bench.curvature.approximation import Approximation, LayerBatch, PhaseBytes
+from kfc_bench.curvature.footprint import Footprint
 from kfc_kernels import ConvGeometry, diagonal_fisher, precondition_diagonal
 
 
@@ -42,8 +43,5 @@ class Diagonal(Approximation):
     def predicted_bytes(geometries: Sequence[ConvGeometry], batch: int, vectors: int, element_size: int) -> PhaseBytes:
         """Predict: the per-example gradients of one layer at a time."""
         gradients = element_size * sum(geometry.parameters for geometry in geometries)
-        largest = max(
-            patch_bytes(geometry, batch, element_size) + element_size * vectors * batch * geometry.parameters
-            for geometry in geometries
-        )
-        return PhaseBytes(2 * gradients + largest, 0, 2 * gradients)
+        largest = max(Footprint(geometry, batch, vectors, element_size).forming for geometry in geometries)
+        return PhaseBytes(gradients + largest, 0, 2 * gradients)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kfc_bench.curvature.approximation import Approximation, LayerBatch, PhaseBytes, patch_bytes
+from kfc_bench.curvature.approximation import Approximation, LayerBatch, PhaseBytes
+from kfc_bench.curvature.footprint import Footprint
 from kfc_kernels import ConvGeometry, exact_fisher, precondition_dense
 from kfc_kernels.patches import example_gradients
 
@@ -51,9 +52,10 @@ class Exact(Approximation):
 
     @staticmethod
     def predicted_bytes(geometries: Sequence[ConvGeometry], batch: int, vectors: int, element_size: int) -> PhaseBytes:
-        """Predict: the matrix, and the per-example gradients of the whole network."""
+        """Predict: the matrix, twice while it forms, and the per-example gradients of the whole network."""
+        layers = [Footprint(geometry, batch, vectors, element_size) for geometry in geometries]
         parameters = sum(geometry.parameters for geometry in geometries)
         matrix = element_size * parameters**2
-        rows = element_size * vectors * batch * parameters
-        patches = max(patch_bytes(geometry, batch, element_size) for geometry in geometries)
-        return PhaseBytes(2 * matrix + 3 * rows + patches, 3 * matrix, 3 * element_size * parameters)
+        rows = sum(layer.example_gradients for layer in layers)
+        forming = max(layer.forming for layer in layers)
+        return PhaseBytes(rows + max(2 * matrix, forming, rows), 3 * matrix, 3 * element_size * parameters)

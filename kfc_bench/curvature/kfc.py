@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from kfc_bench.curvature.approximation import Approximation, LayerBatch, PhaseBytes, patch_bytes
+from kfc_bench.curvature.approximation import Approximation, LayerBatch, PhaseBytes
 from kfc_bench.curvature.damping import factored_tikhonov
+from kfc_bench.curvature.footprint import Footprint
 from kfc_kernels import ConvGeometry, input_factor, output_factor, precondition
 
 
@@ -22,7 +23,9 @@ class KFC(Approximation):
             omega, gamma = out[index] if out else (None, None)
             factors.append(
                 [
-                    input_factor(batch.inputs, batch.geometry, implementation=self.implementation, out=omega, decay=decay),
+                    input_factor(
+                        batch.inputs, batch.geometry, implementation=self.implementation, out=omega, decay=decay
+                    ),
                     output_factor(batch.output_gradients, batch.geometry, out=gamma, decay=decay),
                 ]
             )
@@ -47,13 +50,13 @@ class KFC(Approximation):
 
     @staticmethod
     def predicted_bytes(geometries: Sequence[ConvGeometry], batch: int, vectors: int, element_size: int) -> PhaseBytes:
-        """Predict: patches one layer at a time, factors throughout."""
-        factors = element_size * sum(
-            geometry.groups * (geometry.patch_dim**2 + geometry.group_outputs**2) for geometry in geometries
-        )
-        gradients = element_size * sum(geometry.parameters for geometry in geometries)
-        largest = max(
-            patch_bytes(geometry, batch, element_size) + element_size * vectors * batch * geometry.out_channels * geometry.positions
+        """Predict: one layer's patches or vectors at a time, factors throughout, each twice while it forms."""
+        layers = [Footprint(geometry, batch, vectors, element_size) for geometry in geometries]
+        sizes = [
+            element_size * geometry.groups * size**2
             for geometry in geometries
-        )
-        return PhaseBytes(2 * factors + largest, 3 * factors, 2 * gradients)
+            for size in (geometry.patch_dim, geometry.group_outputs)
+        ]
+        gradients = element_size * sum(geometry.parameters for geometry in geometries)
+        largest = max(max(layer.gathering, layer.patches, layer.output_gradients) for layer in layers)
+        return PhaseBytes(sum(sizes) + max(sizes) + largest, sum(sizes) + 2 * max(sizes), 2 * gradients)

@@ -86,7 +86,9 @@ def find_layers(model: nn.Module) -> list[Layer]:
                 "freeze it with requires_grad_(False) or replace it"
             )
         if not all(parameter.requires_grad for parameter in own):
-            raise UnsupportedLayerError(f"{label} is trainable in part: freeze both its weight and its bias, or neither")
+            raise UnsupportedLayerError(
+                f"{label} is trainable in part: freeze both its weight and its bias, or neither"
+            )
         for parameter in own:
             if id(parameter) in owners:
                 raise UnsupportedLayerError(f"{label} shares a parameter with layer {owners[id(parameter)]!r}")
@@ -112,16 +114,23 @@ class Capture:
         self.enabled = True
         self._layers = list(layers)
         self._seen: dict[str, tuple[Tensor, GradientEdge]] = {}
-        self._handles = [model.register_forward_pre_hook(lambda *_: self._seen.clear())]
+        self._handles = [model.register_forward_pre_hook(self._begin)]
         for layer in self._layers:
             self._handles.append(layer.module.register_forward_hook(self._hook(layer)))
+
+    def _begin(self, *_: object) -> None:
+        """Forget the last forward pass, unless this one only evaluates: a backward pass may still follow that one."""
+        if torch.is_grad_enabled():
+            self._seen.clear()
 
     def _hook(self, layer: Layer) -> Any:
         def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:  # noqa: ARG001
             if not self.enabled or not output.requires_grad:
                 return
             if layer.name in self._seen:
-                raise UnsupportedLayerError(f"layer {layer.name!r} ran twice in one forward pass; shared layers have no form yet")
+                raise UnsupportedLayerError(
+                    f"layer {layer.name!r} ran twice in one forward pass; shared layers have no form yet"
+                )
             self._seen[layer.name] = (inputs[0].detach(), get_gradient_edge(output))
 
         return keep

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Sequence
 from types import UnionType
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from kfc_bench.errors import UserError
 
@@ -55,10 +56,12 @@ class Table:
     def _typed(self, key: str, value: Any, kind: type[T] | UnionType) -> T:
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{self.where}: {key} = {value} must be a finite number")
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             name = kind.__name__ if isinstance(kind, type) else str(kind)
             raise UserError(f"{self.where}: {key} = {value!r} must be of type {name}")
-        return cast("T", value)
+        return value
 
     def sweep(self, key: str, kind: type[T], default: T | None = None) -> list[T]:
         """Take one value or a list of them; a list means a sweep.
@@ -116,7 +119,11 @@ class Table:
     def positive(self, key: str, value: T) -> T:
         """Return ``value`` if it is above zero, else raise a `UserError`."""
         if not value > 0:  # type: ignore[operator]
-            raise UserError(f"{self.where}: {key} = {value} must be at least 1" if isinstance(value, int) else f"{self.where}: {key} = {value} must be positive")
+            raise UserError(
+                f"{self.where}: {key} = {value} must be at least 1"
+                if isinstance(value, int)
+                else f"{self.where}: {key} = {value} must be positive"
+            )
         return value
 
     def tables(self, key: str) -> list[Any]:
@@ -135,7 +142,9 @@ class Table:
         for key in self._values:
             if key not in self._taken:
                 known = sorted(self._taken)
-                raise UserError(f"{self.where}: unknown key {key!r}{nearest(key, known)}; known keys: {', '.join(known)}")
+                raise UserError(
+                    f"{self.where}: unknown key {key!r}{nearest(key, known)}; known keys: {', '.join(known)}"
+                )
 
 
 def nearest(word: str, known: Sequence[str]) -> str:

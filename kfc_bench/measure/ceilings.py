@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -11,6 +13,11 @@ import torch
 from kfc_bench.measure.clock import clock_for
 
 ATTEMPTS = 10
+LEAST_S = 0.05
+"""A ceiling is the best of at least so many samples, over at least so many seconds of the wall clock."""
+
+SIDES = {"cpu": (256, 512, 1024, 2048, 8192), "cuda": (16384,)}
+"""Sides of the matrices read: on the CPU, whose clock keeps caches warm, some fit in them."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +26,8 @@ class Ceilings:
 
     Attributes:
         flops_per_s: Best of several square matrix products, floating point operations per second.
-        bytes_per_s: Best of several copies out of memory, bytes read and written per second.
+        bytes_per_s: Best of several matrix-vector products, bytes of the matrix read per second: out of memory on
+            a GPU, whose cache is flushed before each sample, and out of whichever cache is fastest on a CPU.
     """
 
     flops_per_s: float
@@ -36,21 +44,29 @@ def measured_ceilings(device: str, dtype: torch.dtype) -> Ceilings:
 
     Args:
         device: ``"cpu"`` or ``"cuda"``.
-        dtype: Of the matrix product.
+        dtype: Of the operands.
 
     Returns:
         The best of several attempts each.
     """
     clock = clock_for(device)
+
+    def best(run: Callable[[], object]) -> float:
+        samples: list[float] = []
+        deadline = time.monotonic() + LEAST_S
+        while len(samples) < ATTEMPTS or time.monotonic() < deadline:
+            samples.append(clock.sample(run))
+        return min(samples)
+
     size = 8192 if device == "cuda" else 1536
-    left, right = (torch.randn(size, size, dtype=torch.float32, device=device).to(dtype) for _ in range(2))
-    source = torch.zeros(2**29 if device == "cuda" else 2**26, dtype=torch.int8, device=device)
-    target = torch.empty_like(source)
-    best_product = best_copy = float("inf")
-    deadline = time.monotonic() + 5
-    for _ in range(ATTEMPTS):
-        best_product = min(best_product, clock.sample(lambda: left @ right))
-        best_copy = min(best_copy, clock.sample(lambda: target.copy_(source)))
-        if time.monotonic() > deadline:
-            break
-    return Ceilings(2 * size**3 / best_product, 2 * source.numel() / best_copy)
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    product = best(lambda: left @ right)
+    bytes_per_s = 0.0
+    for side in SIDES[device]:
+        matrix, vector = (
+            torch.ones(side, side, dtype=dtype, device=device),
+            torch.ones(side, dtype=dtype, device=device),
+        )
+        seconds = best(functools.partial(torch.mv, matrix, vector))
+        bytes_per_s = max(bytes_per_s, matrix.numel() * dtype.itemsize / seconds)
+    return Ceilings(2 * size**3 / product, bytes_per_s)

@@ -45,12 +45,14 @@ def worst_row_error(outputs: Sequence[Tensor], reference: Sequence[Tensor]) -> f
         reference: The same in float64.
 
     Returns:
-        The worst relative error.
+        The worst relative error; infinite if any output is not finite.
     """
     worst = 0.0
     for output, exact in zip(outputs, reference, strict=True):
         if exact.numel() == 0:
             continue
+        if not bool(output.isfinite().all()):
+            return math.inf
         rows = exact.reshape(-1, exact.shape[-1]) if exact.ndim else exact.reshape(1, 1)
         size = rows.abs().amax(1)
         floor = max(float(size.max()) * 1e-3, torch.finfo(torch.float64).tiny)
@@ -59,7 +61,9 @@ def worst_row_error(outputs: Sequence[Tensor], reference: Sequence[Tensor]) -> f
     return worst
 
 
-def error_gate(*, terms: int, dtype: torch.dtype, operands: torch.dtype, condition: float, plain_error: float | None) -> float:
+def error_gate(
+    *, terms: int, dtype: torch.dtype, operands: torch.dtype, condition: float, plain_error: float | None
+) -> float:
     """Return the largest relative error that passes.
 
     max(4 x the plain computation's own error, c * sqrt(terms) * eps * condition + rounding of the operands).

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 import subprocess
@@ -20,7 +19,6 @@ import kfc_kernels
 from kfc_bench.errors import UserError
 
 PACKAGES = ("kfc-bench", "torch", "triton", "numpy", "scipy", "pandas", "pyarrow", "pytest-benchmark", "nvidia-ml-py")
-FINGERPRINT = ("device", "driver", "torch", "triton", "code")
 
 
 def resolve_device(device: str) -> str:
@@ -82,7 +80,7 @@ def code_hash() -> str:
 
 
 def _gpu() -> dict[str, Any]:
-    import pynvml  # noqa: PLC0415
+    import pynvml
 
     properties = torch.cuda.get_device_properties(torch.cuda.current_device())
     pynvml.nvmlInit()
@@ -108,7 +106,7 @@ def environment(device: str) -> dict[str, Any]:
         device: ``"cpu"`` or ``"cuda"``.
 
     Returns:
-        Plain values that JSON can hold; `fingerprint` picks what a case's validity depends on.
+        Plain values that JSON can hold; `kfc_bench.results.fingerprint` picks what a case's validity depends on.
     """
     gpu = _gpu() if device == "cuda" else None
     cpu = _cpu_name()
@@ -130,13 +128,3 @@ def environment(device: str) -> dict[str, Any]:
         "platform": platform.platform(),
         "packages": {package: _version(package) for package in PACKAGES},
     }
-
-
-def fingerprint(description: dict[str, Any]) -> dict[str, Any]:
-    """Pick what must be equal for a finished case to count: device, driver, torch, triton, code."""
-    return {key: description[key] for key in FINGERPRINT}
-
-
-def short_hash(value: object) -> str:
-    """Hash any JSON value to 12 hexadecimal digits."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 import torch
 from torch.profiler import ProfilerActivity, profile
+
+# The profiler's own log has a line for every start and stop; its errors are exceptions anyway.
+os.environ.setdefault("KINETO_LOG_LEVEL", "6")
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class _ResidentPeak(threading.Thread):
 
 def _allocation_peak(profiled: profile) -> int:
     """Sum the profiler's allocation events in order of time and return the highest sum."""
-    results = profiled.profiler.kineto_results  # type: ignore[union-attr]
+    results: Any = profiled.profiler and profiled.profiler.kineto_results
     events = sorted((event.start_ns(), event.nbytes()) for event in results.events() if event.name() == "[memory]")
     held = peak = 0
     for _, size in events:

@@ -18,8 +18,8 @@ class StoppingRule:
     Attributes:
         half_width: Target half-width of the median's interval, as a share of the median.
         least_visits: Visits before the target may count.
-        most_visits: Visits at the most.
-        seconds: Time spent in samples at the most, once half of ``least_visits`` (the fewest with an interval) are done.
+        most_visits: Visits at the most, but no fewer than the six that an interval needs.
+        seconds: Time spent in samples at the most, once ``least_visits`` are done.
     """
 
     half_width: float = 0.05
@@ -91,7 +91,10 @@ class Visits:
         interval = self.interval
         if interval is None:
             return None
-        if len(self.bursts) >= self.rule.least_visits and interval[1] - interval[0] <= 2 * self.rule.half_width * self.median:
+        if (
+            len(self.bursts) >= self.rule.least_visits
+            and interval[1] - interval[0] <= 2 * self.rule.half_width * self.median
+        ):
             return "half_width"
         if len(self.bursts) >= self.rule.most_visits:
             return "visits"

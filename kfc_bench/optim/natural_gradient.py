@@ -77,7 +77,11 @@ class NaturalGradient(torch.optim.SGD):
         _one_of("likelihood", likelihood, LIKELIHOODS)
         _one_of("fisher", fisher, FISHERS)
         _one_of("reduction", reduction, ("mean", "sum"))
-        for name, value in (("samples", samples), ("statistics_every", statistics_every), ("inverses_every", inverses_every)):
+        for name, value in (
+            ("samples", samples),
+            ("statistics_every", statistics_every),
+            ("inverses_every", inverses_every),
+        ):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
         if weight_decay < 0:
@@ -121,7 +125,9 @@ class NaturalGradient(torch.optim.SGD):
             RuntimeError: A layer did not take part in the last forward pass.
         """
         if outputs.ndim != 2:
-            raise ValueError(f"outputs have shape {list(outputs.shape)}, but a {self._likelihood} likelihood takes [N, C]")
+            raise ValueError(
+                f"outputs have shape {list(outputs.shape)}, but a {self._likelihood} likelihood takes [N, C]"
+            )
         if self._capture is not None and self._statistics_due:
             self.curvature.observe(self._capture.backpropagate(outputs, self._vectors(loss, outputs)))
             self._statistics_due = self._capture.enabled = False

@@ -115,7 +115,9 @@ def layer_geometries(network: str) -> dict[str, ConvGeometry]:
         for name, module in model.named_modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 module.register_forward_pre_hook(
-                    lambda module, inputs, name=name: geometries.update({name: ConvGeometry.from_module(module, inputs[0])})
+                    lambda module, inputs, name=name: geometries.update(
+                        {name: ConvGeometry.from_module(module, inputs[0])}
+                    )
                 )
         model(torch.empty(1, *entry.input_shape))
     return geometries

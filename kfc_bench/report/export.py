@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -15,14 +14,17 @@ from kfc_bench.results.frames import Results
 
 def _write_whole(frame: pd.DataFrame, path: Path) -> None:
     """Write beside the target and move over it, so that a full disk leaves the old file whole."""
+    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".csv", delete=False, newline="") as file:
             temporary = Path(file.name)
             frame.to_csv(file, index=False, lineterminator="\n")
         temporary.chmod(0o644)
-        os.replace(temporary, path)  # noqa: PTH105
+        temporary.replace(path)
     except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
         raise UserError(f"{path}: {error.strerror}; name another folder with --out") from error
 
 

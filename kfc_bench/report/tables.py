@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table as RichTable
 
 from kfc_bench.report.comparison import comparison
-from kfc_bench.report.units import ratio, seconds, size
+from kfc_bench.report.units import ratio, seconds, size, three
 from kfc_bench.results.frames import Results
 from kfc_bench.results.schema import STATUSES
 
@@ -59,18 +60,22 @@ def cost_table(results: Results, approximations: list[str]) -> TextTable | None:
     rows = []
     for (layer, batch), group in phases.groupby(["layer", "batch"], sort=False):
         cells = {(row["approximation"], row["phase"]): _cell(row) for _, row in group.iterrows()}
-        for name in approximations:
-            rows.append([f"{layer}, batch {batch}", name, *(cells.get((name, phase), "-") for phase in PHASES)])
+        rows += [
+            [str(layer), str(batch), name, *(cells.get((name, phase), "-") for phase in PHASES)]
+            for name in approximations
+        ]
     return TextTable(
-        f"Time of each phase of a layer's curvature ({device_badge(results)})", ["layer", "approximation", *PHASES], rows
+        f"Time of each phase of a layer's curvature ({device_badge(results)})",
+        ["layer", "batch", "approximation", *PHASES],
+        rows,
     )
 
 
-def _cell(row: pd.Series[object]) -> str:
+def _cell(row: pd.Series[Any]) -> str:
     if row["status"] == "ok":
-        return seconds(float(row["time_median_s"]))  # type: ignore[arg-type]
-    if row["status"] == "unsupported":
-        return f"needs {size(float(row['predicted_bytes']))}"  # type: ignore[arg-type]
+        return seconds(row["time_median_s"])
+    if row["status"] == "unsupported" and row["predicted_bytes"] > 0:
+        return f"needs {size(row['predicted_bytes'])}"
     return str(row["status"])
 
 
@@ -82,25 +87,40 @@ def comparison_table(results: Results) -> TextTable | None:
     rows = []
     for _, row in joined.iterrows():
         interval = (
-            f" [{row['step_ratio_low']:.3g}, {row['step_ratio_high']:.3g}]" if row["step_ratio_low"] > 0 and row["approximation"] != "sgd" else ""
+            f" [{three(row['step_ratio_low'])}, {three(row['step_ratio_high'])}]"
+            if row["step_ratio_low"] > 0 and row["approximation"] != "sgd"
+            else ""
         )
         reached = "-" if math.isnan(row["seeds"]) else f"{row['seeds_reached']:.0f} of {row['seeds']:.0f}"
         steps = row["steps_to_target"]
         rows.append(
             [
-                f"{row['network']}, batch {row['batch']:.0f}",
+                str(row["network"]),
+                f"{row['batch']:.0f}",
                 str(row["approximation"]),
                 seconds(row["step_s"]),
                 ratio(row["step_ratio"]) + interval,
                 size(row["peak_memory_bytes"]),
-                "-" if math.isnan(steps) else "not reached" if math.isinf(steps) else f"{steps:.0f}",
+                "-" if math.isnan(steps) else "not reached" if math.isinf(steps) else f"{steps:g}",
                 ratio(row["steps_ratio"]),
                 seconds(row["seconds_to_target"]),
                 ratio(row["seconds_ratio"]),
                 reached,
             ]
         )
-    header = ["network", "optimizer", "step", "step / SGD", "step memory", "steps to target", "/ SGD", "time to target", "/ SGD", "seeds"]
+    header = [
+        "network",
+        "batch",
+        "optimizer",
+        "step",
+        "step / SGD",
+        "step memory",
+        "steps to target",
+        "/ SGD",
+        "time to target",
+        "/ SGD",
+        "seeds",
+    ]
     return TextTable(f"Against tuned SGD ({device_badge(results)})", header, rows)
 
 

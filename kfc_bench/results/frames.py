@@ -71,7 +71,7 @@ def _runs_below(folder: Path, *, every_run: bool) -> list[Run]:
         return [load_run(folder)]
     runs: list[Run] = []
     for root in sorted({path.parent.parent for path in folder.rglob(ENVIRONMENT)}):
-        written = [run for run in list_runs(root) if run.journal.exists()]
+        written = [run for run in list_runs(root) if run.journal.exists() and run.journal.stat().st_size]
         runs += written if every_run else written[-1:]
     return runs
 

@@ -42,12 +42,19 @@ def read_journal(path: Path) -> list[Record]:
         Its records, oldest first.
 
     Raises:
-        UserError: A line before the last is no record, or a record has another schema version.
+        UserError: The file cannot be read, a line before the last is no record, or a record has another schema version.
     """
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     whole = _whole_size(content)
     if whole < len(content):
-        warnings.warn(f"{path}: the last line is torn and left out; its case will be measured again", TornLineWarning, stacklevel=2)
+        warnings.warn(
+            f"{path}: the last line is torn and left out; its case will be measured again",
+            TornLineWarning,
+            stacklevel=2,
+        )
     records = []
     for number, line in enumerate(content[:whole].splitlines(), start=1):
         try:
@@ -59,11 +66,16 @@ def read_journal(path: Path) -> list[Record]:
                 "delete that line to keep the others, or use --fresh for a new run"
             ) from None
         if schema != SCHEMA:
-            raise UserError(f"{path}:{number}: schema version {schema!r}, but this kfc-bench reads version {SCHEMA}; use another --results folder")
+            raise UserError(
+                f"{path}:{number}: schema version {schema!r}, but this kfc-bench reads version {SCHEMA}; "
+                "use another --results folder"
+            )
         try:
             check_record(record)
-        except (ValueError, KeyError) as error:
-            raise UserError(f"{path}:{number}: damaged record: {error}; delete that line, or use --fresh for a new run") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path}:{number}: damaged record: {error}; delete that line, or use --fresh for a new run"
+            ) from None
         records.append(record)
     return records
 
@@ -77,15 +89,16 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if path.exists():
+        try:
+            self._file = path.open("ab", buffering=0)
             content = path.read_bytes()
             whole = _whole_size(content)
             if whole < len(content):
                 os.truncate(path, whole)
             elif content and not content.endswith(b"\n"):
-                with path.open("ab") as file:
-                    file.write(b"\n")
-        self._file = path.open("ab", buffering=0)
+                self._file.write(b"\n")
+        except OSError as error:
+            raise UserError(f"{path}: cannot be opened to write records: {error.strerror}") from error
 
     def append(self, record: Record) -> None:
         """Write one record.
@@ -103,7 +116,9 @@ class Journal:
                 line = line[self._file.write(line) :]
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise UserError(f"{self.path}: {error.strerror}; every record before is kept: make room and run again to go on") from error
+            raise UserError(
+                f"{self.path}: {error.strerror}; every record before is kept: make room and run again to go on"
+            ) from error
 
     def close(self) -> None:
         """Close the file."""

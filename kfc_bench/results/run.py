@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from kfc_bench.errors import UserError
-from kfc_bench.measure.environment import fingerprint, short_hash
+from kfc_bench.results.fingerprint import FINGERPRINT, fingerprint, short_hash
 from kfc_bench.results.journal import read_journal
 from kfc_bench.results.schema import RETRIED, SCHEMA, Record
 
 ENVIRONMENT = "environment.json"
 JOURNAL = "journal.jsonl"
+NEEDED = {"run_id", "env_id", "device_kind", *FINGERPRINT}
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,17 @@ def load_run(folder: Path) -> Run:
         schema = environment["schema"]
     except (ValueError, TypeError, KeyError):
         raise UserError(f"{path}: not an environment record: the file is damaged; move {folder} away") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     if schema != SCHEMA:
-        raise UserError(f"{path}: schema version {schema!r}, but this kfc-bench reads version {SCHEMA}; use another --results folder")
+        raise UserError(
+            f"{path}: schema version {schema!r}, but this kfc-bench reads version {SCHEMA}; "
+            "use another --results folder"
+        )
+    if missing := sorted(NEEDED - set(environment)):
+        raise UserError(
+            f"{path}: not an environment record, it lacks {', '.join(missing)}: the file is damaged; move {folder} away"
+        )
     return Run(folder, environment)
 
 
@@ -105,6 +116,9 @@ def open_run(root: Path, environment: dict[str, Any], *, fresh: bool) -> tuple[R
 
     Returns:
         The run, and one line that says which it is and why.
+
+    Raises:
+        UserError: A run there cannot be read, or a new one cannot be written.
     """
     runs = list_runs(root)
     mine = fingerprint(environment)
@@ -116,14 +130,25 @@ def open_run(root: Path, environment: dict[str, Any], *, fresh: bool) -> tuple[R
     while (root / run_id).exists():
         run_id += "+"
     folder = root / run_id
-    folder.mkdir(parents=True)
     described = {"schema": SCHEMA, "run_id": run_id, "env_id": short_hash(environment), **environment}
-    (folder / ENVIRONMENT).write_text(json.dumps(described, indent=2) + "\n")
+    _write_new(folder, json.dumps(described, indent=2) + "\n")
     if runs and not fresh:
         newest = fingerprint(runs[-1].environment)
         changed = ", ".join(key for key in mine if mine[key] != newest[key])
         return Run(folder, described), f"new run {run_id}: {changed} changed since run {runs[-1].run_id}"
     return Run(folder, described), f"new run {run_id}"
+
+
+def _write_new(folder: Path, environment: str) -> None:
+    """Make a run's folder with its environment; a run that is listed has all of it."""
+    try:
+        folder.mkdir(parents=True)
+        partial = folder / f"{ENVIRONMENT}.partial"
+        partial.write_text(environment)
+        partial.rename(folder / ENVIRONMENT)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise UserError(f"{folder}: {error.strerror}; make room, or name another folder with --results") from error
 
 
 @contextmanager
@@ -148,5 +173,7 @@ def locked(root: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"{root}: another kfc-bench is writing to this folder; wait for it, or use another --results folder") from None
+            raise UserError(
+                f"{root}: another kfc-bench is writing to this folder; wait for it, or use another --results folder"
+            ) from None
         yield

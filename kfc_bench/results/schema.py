@@ -129,4 +129,6 @@ def check_record(record: Record) -> None:
     unknown = sorted(set(record) - known)
     missing = [name for name in (*COMMON, "status") if name not in record]
     if unknown or missing or record["status"] not in STATUSES:
-        raise ValueError(f"record {record.get('case_id')}: unknown {unknown}, missing {missing}, status {record.get('status')!r}")
+        raise ValueError(
+            f"record {record.get('case_id')}: unknown {unknown}, missing {missing}, status {record.get('status')!r}"
+        )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from multiprocessing.context import SpawnProcess
 
 from rich.console import Console
@@ -22,6 +23,8 @@ from kfc_bench.runner.suite import Section, Suite
 from kfc_bench.runner.worker import Message, serve
 
 START_TIMEOUT_S = 120.0
+CHECK_ROOM = 4
+"""A worker may hold so many times a case's memory limit: inputs, the case, and its check in float64."""
 
 
 @dataclass
@@ -34,15 +37,24 @@ class _Worker:
 
     @classmethod
     def start(cls, memory_limit_bytes: int | None) -> _Worker:
+        # Read when torch is imported: its allocator warns of each block that is older than a profile.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=serve, args=(theirs, memory_limit_bytes), daemon=True)
-        process.start()
+        # The worker starts with Ctrl-C blocked, so that it is the runner's alone to answer; starting
+        # multiprocessing's tracker would unblock it.
+        resource_tracker.ensure_running()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
         worker = cls(process, ours, memory_limit_bytes)
         try:
             worker.receive(START_TIMEOUT_S)
-        except (EOFError, TimeoutError):
+        except (EOFError, ConnectionError, TimeoutError):
             reason = worker.obituary()
             worker.stop()
             raise UserError(f"no worker could be started: {reason}") from None
@@ -119,7 +131,9 @@ class Executor:
     def _pending(self, section: Section) -> list[Case]:
         final = self._final()
         return [
-            case for case in section.plan.due(final) if case.case_id not in final and matches(case.columns(), self.filters)
+            case
+            for case in section.plan.due(final)
+            if case.case_id not in final and matches(case.columns(), self.filters)
         ]
 
     def _run_groups(self, section: Section, pending: Sequence[Case], journal: Journal, progress: RunProgress) -> None:
@@ -143,13 +157,19 @@ class Executor:
             if record["status"] not in ("ok", "unsupported"):
                 progress.note(f"{record['status']}: {case.label}: {record.get('reason')}")
 
+        def lose(case: Case, status: str, reason: str) -> None:
+            self._discard_worker()
+            if case.case_id in remaining:
+                keep(case, {"status": status, "reason": reason})
+
         while remaining:
             cases = list(remaining.values())
             limit = cases[0].memory_limit_bytes if self.suite.device == "cpu" else None
+            limit = limit and CHECK_ROOM * limit
             worker = self._worker_with(limit)
-            worker.channel.send(cases)
             current = cases[0]
             try:
+                worker.channel.send(cases)
                 while (message := worker.receive(current.timeout_s)).kind != "ready":
                     current = remaining[message.case_id]
                     if message.record is not None:
@@ -158,12 +178,9 @@ class Executor:
                         progress.running(current.label)
             except TimeoutError:
                 reason = f"no sign of life for {current.timeout_s:g} s; timeout_s in the suite file sets the limit"
-                self._discard_worker()
-                keep(current, {"status": "timeout", "reason": reason})
-            except (EOFError, ConnectionResetError):
-                reason = worker.obituary()
-                self._discard_worker()
-                keep(current, {"status": "crashed", "reason": reason})
+                lose(current, "timeout", reason)
+            except (EOFError, ConnectionError):
+                lose(current, "crashed", worker.obituary())
 
     def _worker_with(self, memory_limit_bytes: int | None) -> _Worker:
         if self._worker is not None and self._worker.memory_limit_bytes != memory_limit_bytes:

@@ -8,6 +8,7 @@ from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Column
 
 from kfc_bench.runner.suite import Section
 
@@ -25,11 +26,12 @@ class RunProgress:
 
     def __init__(self, console: Console, sections: Sequence[tuple[Section, int]]) -> None:
         self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[remains]}"),
+            TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
+            BarColumn(bar_width=12),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[remains]}", table_column=Column(no_wrap=True)),
             console=console,
+            expand=True,
         )
         self._total = {section.name: section.plan.total for section, _ in sections}
         self._done = {section.name: done for section, done in sections}
@@ -57,7 +59,7 @@ class RunProgress:
 
     def running(self, label: str) -> None:
         """Show what runs now."""
-        self._bar.update(self._task, description=label[:58].ljust(58), remains=self._remains())
+        self._bar.update(self._task, description=label, remains=self._remains())
 
     def finished(self, section: str) -> None:
         """Count one finished case of a section."""
@@ -69,4 +71,4 @@ class RunProgress:
 
     def note(self, line: str) -> None:
         """Print a line above the bar."""
-        self._bar.console.print(line, highlight=False, markup=False)
+        self._bar.console.print(line, highlight=False, markup=False, soft_wrap=True)

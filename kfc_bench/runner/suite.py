@@ -13,6 +13,8 @@ from kfc_bench.experiments.table import Table, nearest
 from kfc_bench.measure.environment import resolve_device
 from kfc_bench.resources import share
 
+DEVICES = ("auto", "cpu", "cuda")
+
 
 @dataclass(frozen=True)
 class Section:
@@ -57,7 +59,10 @@ def find_suite(name: str) -> Path:
         return path
     shipped = share("suites") / f"{name}.toml"
     if not shipped.is_file():
-        raise UserError(f"no suite {name!r}{nearest(name, _known())}; there are: {', '.join(_known())}; a file of your own ends in .toml")
+        raise UserError(
+            f"no suite {name!r}{nearest(name, _known())}; there are: {', '.join(_known())}; "
+            "a file of your own ends in .toml"
+        )
     return shipped
 
 
@@ -86,7 +91,7 @@ def load_suite(path: Path, device: str | None) -> Suite:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
     whole = Table(values, str(path))
-    chosen = resolve_device(device or whole.take("device", str, "auto"))
+    chosen = resolve_device(device or whole.choice("device", DEVICES, "auto"))
     if "section" not in whole:
         values.pop("device", None)
         return Suite(path.stem, chosen, (_section(values, str(path), path.stem, chosen),))

@@ -65,7 +65,7 @@ def measure_group(cases: Sequence[Case], channel: connection.Connection) -> None
         channel.send(Message("begin", case.case_id, "preparing"))
         try:
             active.append((case, experiment.open(case)))
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             failed(case, error)
     while active:
         wanting = []
@@ -76,7 +76,7 @@ def measure_group(cases: Sequence[Case], channel: connection.Connection) -> None
                     wanting.append((case, measurement))
                 else:
                     channel.send(Message("record", case.case_id, record=measurement.record()))
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 failed(case, error)
         active = wanting
 

@@ -14,10 +14,13 @@ from kfc_bench.experiments.base import Case
 from kfc_bench.experiments.convergence.trial import Hyperparameters, Metric, Setting, Target, TrialCase
 from kfc_bench.experiments.convergence.tuning import WORST, Axis, Point, Score, grid, is_on_edge, propose, winner
 from kfc_bench.experiments.table import Table
+from kfc_bench.problems.digits import TRAIN
 from kfc_bench.problems.networks import NETWORKS
 from kfc_bench.results.schema import Record
 
-PROBLEMS = ("digits",)
+PROBLEMS = {"digits": TRAIN}
+"""Data sets, each with its number of training images."""
+
 OPTIMIZERS = ("sgd", *(name for name in APPROXIMATIONS if name != "identity"))
 METRICS = ("error", "loss")
 
@@ -126,7 +129,7 @@ def parse(section: Table, device: str) -> ConvergencePlan:
         UserError: A key or value is not one of those known, the optimizers' grids differ in size, or a
             reporting seed was used to tune.
     """
-    problem = section.choice("problem", PROBLEMS)
+    problem = section.choice("problem", tuple(PROBLEMS))
     network = section.choice("network", tuple(NETWORKS))
     if NETWORKS[network].input_shape != NETWORKS[problem].input_shape:
         raise UserError(f"{section.where}: network {network!r} does not take the images of problem {problem!r}")
@@ -146,9 +149,16 @@ def parse(section: Table, device: str) -> ConvergencePlan:
         device=device,
     )
     target.done()
+    if setting.batch > PROBLEMS[problem]:
+        raise UserError(
+            f"{section.where}: batch = {setting.batch} must be at most "
+            f"the {PROBLEMS[problem]} training images of {problem!r}"
+        )
     tuning_seed = section.take("tuning_seed", int)
     seeds = tuple(section.sweep("seeds", int))
     extra_trials = section.take("extra_trials", int)
+    if extra_trials < 0:
+        raise UserError(f"{section.where}: extra_trials = {extra_trials} must not be negative")
     timeout_s = section.positive("timeout_s", section.take("timeout_s", float, 300.0))
     contestants = tuple(
         _contestant(Table(values, f"{section.where} [[optimizer]] {index}"))
@@ -163,7 +173,9 @@ def parse(section: Table, device: str) -> ConvergencePlan:
     sizes = {contestant.name: len(grid(contestant.axes)) for contestant in contestants}
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
-        raise UserError(f"{section.where}: every optimizer gets the same number of trials, but the grids have {listed} points")
+        raise UserError(
+            f"{section.where}: every optimizer gets the same number of trials, but the grids have {listed} points"
+        )
     return ConvergencePlan(setting, contestants, extra_trials, tuning_seed, seeds, timeout_s)
 
 

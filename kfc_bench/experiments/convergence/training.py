@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import islice
 from typing import cast
 
 import torch
@@ -25,6 +27,11 @@ from kfc_bench.results.schema import Record
 from kfc_kernels.damped_inverse import NotPositiveDefiniteError
 
 WARM_UP_STEPS = 3
+LEARNED, COLLAPSED = 0.5, 0.9
+"""A trial has collapsed if its training loss was below the one share of its first value and ended above the other."""
+
+COLLAPSED = 0.9
+"""A trial whose last training loss is above this share of its first has learned nothing that it kept."""
 
 
 @cache
@@ -36,7 +43,6 @@ def _batches(split: Split, batch: int, seed: int) -> Iterator[tuple[Tensor, Tens
     """Yield full batches forever, each epoch in a new order."""
     generator = torch.Generator().manual_seed(seed)
     size = len(split.labels)
-    batch = min(batch, size)
     while True:
         order = torch.randperm(size, generator=generator).to(split.labels.device)
         for start in range(0, size - batch + 1, batch):
@@ -64,7 +70,7 @@ def _trainer(case: TrialCase, model: nn.Module) -> Callable[[Tensor, Tensor], Te
             loss = functional.cross_entropy(model(images), labels)
             loss.backward()
             sgd.step()
-            return loss
+            return loss.detach()
 
         return sgd_step
     natural = NaturalGradient(
@@ -86,7 +92,7 @@ def _trainer(case: TrialCase, model: nn.Module) -> Callable[[Tensor, Tensor], Te
         loss = functional.cross_entropy(logits, labels)
         natural.backward(loss, logits)
         natural.step()
-        return loss
+        return loss.detach()
 
     return natural_step
 
@@ -158,9 +164,21 @@ class Trial:
                 break
             if step % setting.evaluate_every == 0 or step == setting.steps:
                 self._observe(model, data, step)
-        if self.status == "ok" and not math.isfinite(float(self.curve[-1]["train_loss"] or 0)):
-            self.status, self.reason = "diverged", "the last training loss is not finite"
+        if self.status == "ok":
+            self._judge_end()
         return False
+
+    def _judge_end(self) -> None:
+        """Call a trial diverged that lost what it had learned, or ended in numbers that are none."""
+        if not _is_finite(self.curve[-1]):
+            self.status, self.reason = "diverged", "the last evaluation is not finite"
+            return
+        losses = [cast("float", point["train_loss"]) for point in self.curve]
+        if min(losses) < LEARNED * losses[0] and losses[-1] > COLLAPSED * losses[0]:
+            self.status = "diverged"
+            self.reason = (
+                f"the training loss fell from {losses[0]:.3g} to {min(losses):.3g}, but ended at {losses[-1]:.3g}"
+            )
 
     def _reached(self) -> dict[str, float | int | None]:
         split = "test" if self.case.role == "report" else "validation"
@@ -173,8 +191,8 @@ class Trial:
 
     def record(self) -> Record:
         """Return the curve, where it reached the target, and where it ended."""
-        reached, last = self._reached(), self.curve[-1]
-        ended = self.status == "ok"
+        ended, last = self.status == "ok", self.curve[-1]
+        reached = self._reached() if ended else {"step": None, "seconds": None}
         return {
             "status": self.status,
             "reason": self.reason,
@@ -184,8 +202,12 @@ class Trial:
             "final_train_loss": last["train_loss"] if ended else None,
             "final_validation_error": last["validation_error"] if ended else None,
             "final_test_error": last["test_error"] if ended else None,
-            "curve": [point for point in self.curve if math.isfinite(float(point["train_loss"] or 0))],
+            "curve": [point for point in self.curve if _is_finite(point)],
         }
+
+
+def _is_finite(point: dict[str, float | int | None]) -> bool:
+    return all(math.isfinite(value) for value in point.values() if value is not None)
 
 
 def open_trial(case: TrialCase) -> Trial:
@@ -200,8 +222,10 @@ def open_trial(case: TrialCase) -> Trial:
     set_precision("ieee")
     data = _data(case.setting.problem, case.setting.device)
     train = _trainer(case, _network(case))
-    for (images, labels), _ in zip(_batches(data.train, case.setting.batch, case.seed), range(WARM_UP_STEPS), strict=False):
-        train(images, labels)
+    warm_up = islice(_batches(data.train, case.setting.batch, case.seed), WARM_UP_STEPS)
+    with suppress(NotPositiveDefiniteError):
+        for images, labels in warm_up:
+            train(images, labels)
     return Trial(case)
 
 

@@ -32,8 +32,8 @@ class Axis:
         return -math.log(1 - value) if self.name == "momentum" else math.log(value)
 
     def from_log(self, position: float) -> float:
-        """Map back, to six significant digits."""
-        value = 1 - math.exp(-position) if self.name == "momentum" else math.exp(position)
+        """Map back, to six significant digits; momentum stops at 0."""
+        value = max(0.0, 1 - math.exp(-position)) if self.name == "momentum" else math.exp(position)
         return float(f"{value:.{DIGITS}g}")
 
 
@@ -66,11 +66,15 @@ def winner(tried: Mapping[Point, Score]) -> Point:
 def is_on_edge(axes: Sequence[Axis], tried: Mapping[Point, Score]) -> bool:
     """Tell whether the winner has an extreme value on any swept axis, so that a better one may lie beyond."""
     best = winner(tried)
-    return any(None in _neighbours(axis, index, best, tried) for index, axis in _swept(axes))
+    for index, axis in _swept(axes):
+        below, above = _neighbours(axis, index, best, tried)
+        if above is None or (below is None and best[index] > 0):
+            return True
+    return False
 
 
 def propose(axes: Sequence[Axis], tried: Mapping[Point, Score]) -> Point | None:
-    """Choose the next point: beyond an edge where the winner lies on one, else half way to a neighbour.
+    """Choose the next point: beyond an edge where the winner lies on one, else half way across its widest gap.
 
     Args:
         axes: The hyperparameters.
@@ -82,7 +86,7 @@ def propose(axes: Sequence[Axis], tried: Mapping[Point, Score]) -> Point | None:
     best = winner(tried)
     swept = _swept(axes)
     edges: list[Point] = []
-    halves: list[Point] = []
+    halves: list[tuple[float, Point]] = []
     for index, axis in swept:
         here = axis.to_log(best[index])
         below, above = _neighbours(axis, index, best, tried)
@@ -91,6 +95,9 @@ def propose(axes: Sequence[Axis], tried: Mapping[Point, Score]) -> Point | None:
         if above is None and below is not None:
             edges.append(_with(best, index, axis.from_log(here + (here - below))))
         halves += [
-            _with(best, index, axis.from_log((here + other) / 2)) for other in (below, above) if other is not None
+            (round(abs(here - other), DIGITS), _with(best, index, axis.from_log((here + other) / 2)))
+            for other in (below, above)
+            if other is not None
         ]
-    return next((point for point in edges + halves if point not in tried), None)
+    halves.sort(key=lambda half: -half[0])
+    return next((point for point in (*edges, *(point for _, point in halves)) if point not in tried), None)

@@ -41,7 +41,7 @@ class CostCase(Case):
         inverses_every: Steps between inverses, for ``step``.
         rule: When to stop.
         timeout_s: Seconds without a sign of life before the case is given up.
-        memory_limit_bytes: Predicted need above which the case is not tried, and limit of the worker; None: what is free.
+        memory_limit_bytes: Predicted need above which the case is not tried; None for what is free.
     """
 
     operator: str | None

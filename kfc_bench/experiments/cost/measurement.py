@@ -13,10 +13,11 @@ from kfc_bench.experiments.cost.work import work
 from kfc_bench.experiments.cost.workloads import Workload, build
 from kfc_bench.measure.ceilings import measured_ceilings
 from kfc_bench.measure.clock import Clock, clock_for
-from kfc_bench.measure.correctness import error_gate, relative_error, worst_row_error, ROW_FACTOR
+from kfc_bench.measure.correctness import ROW_FACTOR, error_gate, relative_error, worst_row_error
 from kfc_bench.measure.memory import PeakMemory, available_bytes, is_out_of_memory, peak_memory
 from kfc_bench.measure.precision import set_precision
 from kfc_bench.measure.visits import Visits
+from kfc_bench.problems.networks import NETWORKS
 from kfc_bench.results.schema import Record
 from kfc_kernels import UnsupportedError
 
@@ -96,7 +97,9 @@ class CostMeasurement:
             "visits": len(self.visits.bursts),
             "samples": self.visits.samples,
             "stop_reason": self.visits.stop_reason,
-            "compile_s": max(0.0, self.first_call_s - median) if self.workload.implementation.startswith("triton") else None,
+            "compile_s": max(0.0, self.first_call_s - median)
+            if self.workload.implementation.startswith("triton")
+            else None,
             "peak_memory_bytes": self.memory.allocator_bytes,
             "peak_rss_bytes": self.memory.rss_bytes,
         }
@@ -125,8 +128,10 @@ def predicted_bytes(case: CostCase) -> int:
     """
     if case.approximation in (None, SGD):
         return 0
+    all_classes = case.phase == "step" and case.fisher == "type2"
+    vectors = NETWORKS[str(case.network)].classes if all_classes else 1
     predicted = APPROXIMATIONS[str(case.approximation)].predicted_bytes(
-        case.geometries, case.batch, 1, case.torch_dtype.itemsize
+        case.geometries, case.batch, vectors, case.torch_dtype.itemsize
     )
     needed = {
         "accumulate": predicted.accumulate,
@@ -138,22 +143,20 @@ def predicted_bytes(case: CostCase) -> int:
 
 
 def _judge(case: CostCase, outputs: list[torch.Tensor], workload: Workload) -> Gate:
-    exact = build(case, dtype=torch.float64, implementation="reference")
-    reference = exact.once()
-    wide = [tensor.double() for tensor in reference]
+    exact = build(case, dtype=torch.float64, implementation="reference", given=workload.state)
+    reference = [tensor.double() for tensor in exact.once()]
     plain_error = None
     if workload.implementation.startswith("triton"):
-        plain = build(case, dtype=case.operands, implementation="reference")
-        plain_error = relative_error(plain.once(), wide)
-    sums = torch.promote_types(case.operands, torch.float32)
+        plain = build(case, dtype=case.operands, implementation="reference", given=workload.state)
+        plain_error = relative_error(plain.once(), reference)
     limit = error_gate(
-        terms=case.batch * max(geometry.positions for geometry in case.geometries),
-        dtype=sums,
+        terms=exact.terms,
+        dtype=torch.promote_types(case.operands, torch.float32),
         operands=case.operands,
         condition=exact.condition(),
         plain_error=plain_error,
     )
-    return Gate(relative_error(outputs, wide), worst_row_error(outputs, wide), limit)
+    return Gate(relative_error(outputs, reference), worst_row_error(outputs, reference), limit)
 
 
 def open_case(case: CostCase) -> CostMeasurement | Declined:

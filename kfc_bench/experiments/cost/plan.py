@@ -69,12 +69,18 @@ def parse(section: Table, device: str) -> CostPlan:
 
 def _limits(table: Table) -> dict[str, Any]:
     rule = StoppingRule()
+    least = table.positive("least_visits", table.take("least_visits", int, rule.least_visits))
+    most = table.positive("most_visits", table.take("most_visits", int, rule.most_visits))
+    if most < least:
+        raise UserError(f"{table.where}: most_visits = {most} must be at least least_visits = {least}")
     limit = table.take("memory_limit_gib", float, 0.0)
+    if limit < 0:
+        raise UserError(f"{table.where}: memory_limit_gib = {limit} must not be negative; 0 is no limit")
     return {
         "rule": StoppingRule(
             half_width=table.positive("half_width", table.take("half_width", float, rule.half_width)),
-            least_visits=table.positive("least_visits", table.take("least_visits", int, rule.least_visits)),
-            most_visits=table.positive("most_visits", table.take("most_visits", int, rule.most_visits)),
+            least_visits=least,
+            most_visits=most,
             seconds=table.positive("seconds", table.take("seconds", float, rule.seconds)),
         ),
         "timeout_s": table.positive("timeout_s", table.take("timeout_s", float, 120.0)),
@@ -109,7 +115,9 @@ def _sweep(table: Table, device: str) -> list[CostCase]:
         if "step" in phases and "network" not in table:
             raise UserError(f"{table.where}: phase 'step' is measured on a network; add network = \"cifar10\", say")
         if any(precision in ("bf16", "fp16") for precision in axes["precision"]):
-            raise UserError(f"{table.where}: precision bf16 and fp16 are for operators; approximations take ieee and tf32")
+            raise UserError(
+                f"{table.where}: precision bf16 and fp16 are for operators; approximations take ieee and tf32"
+            )
     table.done()
     _check_implementations(table, axes["implementation"], [operator for operator, _, _ in contestants if operator])
     cases = []
@@ -170,8 +178,11 @@ def _named_layer(table: Table, name: str) -> ConvGeometry:
 
 
 def _described_layer(table: Table) -> ConvGeometry:
-    def per_axis(key: str, default: int | None = None) -> int | list[int]:
-        return table.take(key, int | list, default)
+    def per_axis(key: str, default: int | None = None, kind: Any = int | list) -> Any:
+        value = table.take(key, kind, default)
+        if isinstance(value, list) and not (value and all(type(entry) is int for entry in value)):
+            raise UserError(f"{table.where}: {key} = {value!r} must be an integer, or a list of them, one per axis")
+        return value
 
     size = per_axis("size")
     sizes = (size, size) if isinstance(size, int) else tuple(size)
@@ -181,7 +192,7 @@ def _described_layer(table: Table) -> ConvGeometry:
         "in_size": sizes,
         "kernel": per_axis("kernel"),
         "stride": per_axis("stride", 1),
-        "padding": table.take("padding", int | str | list, 0),
+        "padding": per_axis("padding", 0, int | str | list),
         "dilation": per_axis("dilation", 1),
         "padding_mode": table.take("padding_mode", str, "zeros"),
         "groups": table.take("groups", int, 1),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import lcm
 from typing import Any
 
 import torch
@@ -34,26 +34,31 @@ class Workload:
         parts: Calls with their weights: one sample is the weighted sum of their times.
         once: Runs it once from a fresh state and returns its results, to be checked.
         implementation: Which implementation ran, once ``"auto"`` has chosen.
-        condition: By how much the result amplifies its input's error; 1 for sums. Known after `once`.
+        condition: By how much the result amplifies an error of its input; 1 for sums and products.
+        terms: Length of the longest sum behind one number of the result.
+        state: What the measured phase starts from, so that another precision can start from the same.
     """
 
     parts: Sequence[tuple[float, Callable[[], object]]]
     once: Callable[[], list[Tensor]]
     implementation: str
+    terms: int
     condition: Callable[[], float] = lambda: 1.0
+    state: Approximation | None = None
 
     def sample(self, clock: Clock) -> float:
         """Time one sample, in seconds."""
         return sum(weight * clock.sample(run) for weight, run in self.parts)
 
 
-def build(case: CostCase, *, dtype: torch.dtype, implementation: str) -> Workload:
+def build(case: CostCase, *, dtype: torch.dtype, implementation: str, given: Approximation | None = None) -> Workload:
     """Build a case's workload, in its own precision or another, on the same numbers.
 
     Args:
         case: The case.
         dtype: Dtype of the operands.
         implementation: Which implementation of the operators runs.
+        given: State that a phase starts from, converted to ``dtype``: each phase answers for its own error alone.
 
     Returns:
         The workload.
@@ -62,7 +67,7 @@ def build(case: CostCase, *, dtype: torch.dtype, implementation: str) -> Workloa
         return _operator(case, case.operator, dtype, implementation)
     if case.phase == "step":
         return _sgd_step(case, dtype) if case.approximation == SGD else _step(case, dtype, implementation)
-    return _phase(case, dtype, implementation)
+    return _phase(case, dtype, implementation, given)
 
 
 class _Draws:
@@ -82,8 +87,9 @@ class _Draws:
         return self.normal(self._case.batch, geometry.in_channels, *geometry.in_size).relu_()
 
     def output_gradients(self, geometry: ConvGeometry) -> Tensor:
-        """Draw one backpropagated vector per example, ``[1, N, K, *out]``."""
-        return self.normal(1, self._case.batch, geometry.out_channels, *geometry.out_size)
+        """Draw one backpropagated vector per example, ``[1, N, K, *out]``, so that weight gradients are of order 1."""
+        scale = 2.0 ** -round(math.log2(geometry.positions) / 2)
+        return self.normal(1, self._case.batch, geometry.out_channels, *geometry.out_size).mul_(scale)
 
     def gradient(self, geometry: ConvGeometry) -> Tensor:
         """Draw a joint gradient, ``[K, D]`` or ``[groups, K/groups, D]``."""
@@ -137,7 +143,11 @@ def _operator(case: CostCase, operator: str, dtype: torch.dtype, implementation:
         result = run()
         return result if isinstance(result, list) else [result]
 
-    return Workload([(1.0, run)], once, _chosen(case, dtype, implementation))
+    return Workload([(1.0, run)], once, _chosen(case, dtype, implementation), _longest_sum(case))
+
+
+def _longest_sum(case: CostCase) -> int:
+    return case.batch * max(geometry.positions for geometry in case.geometries)
 
 
 def _chosen(case: CostCase, dtype: torch.dtype, implementation: str) -> str:
@@ -148,7 +158,11 @@ def _chosen(case: CostCase, dtype: torch.dtype, implementation: str) -> str:
     return implementations(operator, case.geometries[0], dtype, case.device)[0]
 
 
-def _phase(case: CostCase, dtype: torch.dtype, implementation: str) -> Workload:
+def _in_dtype(layers: list[list[Tensor]], dtype: torch.dtype) -> list[list[Tensor]]:
+    return [[tensor.to(dtype) for tensor in layer] for layer in layers]
+
+
+def _phase(case: CostCase, dtype: torch.dtype, implementation: str, given: Approximation | None) -> Workload:
     draws = _Draws(case, dtype)
     batches = [
         LayerBatch(geometry, draws.inputs(geometry), draws.output_gradients(geometry)) for geometry in case.geometries
@@ -159,11 +173,14 @@ def _phase(case: CostCase, dtype: torch.dtype, implementation: str) -> Workload:
     def fresh() -> Approximation:
         return APPROXIMATIONS[name](damping=case.damping, implementation=implementation)
 
-    ready = fresh()
-    if case.phase != "accumulate":
-        ready.observe(batches)
-    if case.phase == "precondition":
-        ready.refresh()
+    state = fresh()
+    if given is not None:
+        state.statistics = _in_dtype(given.statistics, dtype)
+        state.inverses = _in_dtype(given.inverses, dtype)
+    else:
+        state.observe(batches)
+        if case.phase == "precondition":
+            state.refresh()
 
     def accumulate() -> list[Tensor]:
         approximation = fresh()
@@ -171,24 +188,27 @@ def _phase(case: CostCase, dtype: torch.dtype, implementation: str) -> Workload:
         return [tensor for layer in approximation.statistics for tensor in layer]
 
     def refresh() -> list[Tensor]:
-        ready.refresh()
-        return [tensor for layer in ready.inverses for tensor in layer]
+        state.refresh()
+        return [tensor for layer in state.inverses for tensor in layer]
 
     def precondition() -> list[Tensor]:
-        return ready.precondition(gradients)
+        return state.precondition(gradients)
 
-    def condition() -> float:
-        return 1.0 if case.phase == "accumulate" else worst_condition(ready)
-
-    once = {"accumulate": accumulate, "refresh": refresh, "precondition": precondition}[str(case.phase)]
-    repeated: Callable[[], object] = once
-    if case.phase == "accumulate":
-        ready.observe(batches)
-
-        def repeated() -> None:
-            ready.observe(batches)
-
-    return Workload([(1.0, repeated)], once, _chosen(case, dtype, implementation), condition)
+    widest = max(max(geometry.patch_dim, geometry.parameters) for geometry in case.geometries)
+    phases: dict[str, tuple[Callable[[], object], Callable[[], list[Tensor]], int]] = {
+        "accumulate": (lambda: state.observe(batches), accumulate, _longest_sum(case)),
+        "refresh": (refresh, refresh, 1),
+        "precondition": (precondition, precondition, widest),
+    }
+    repeated, once, terms = phases[str(case.phase)]
+    return Workload(
+        [(1.0, repeated)],
+        once,
+        _chosen(case, dtype, implementation),
+        terms,
+        (lambda: worst_condition(state)) if case.phase == "refresh" else (lambda: 1.0),
+        state,
+    )
 
 
 def worst_condition(approximation: Approximation) -> float:
@@ -234,15 +254,17 @@ class _Training:
         logits = self.model(self._images)
         return functional.cross_entropy(logits, self._labels), logits
 
-    def parameters(self) -> list[Tensor]:
-        """Return the parameters' present values, contiguous."""
-        return [parameter.detach().clone(memory_format=torch.contiguous_format) for parameter in self.model.parameters()]
 
-    def moved(self, step: Callable[[], object]) -> list[Tensor]:
-        """Take a step and return by how much each parameter moved."""
-        before = self.parameters()
-        step()
-        return [after - value for after, value in zip(self.parameters(), before, strict=True)]
+def _directions(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """Return the momentum buffers after a first step: the direction taken, not blurred by the parameters' size.
+
+    Each is flat, so that it is checked as one block: terms of a batch's gradient cancel, in some rows almost wholly.
+    """
+    return [
+        optimizer.state[parameter]["momentum_buffer"].contiguous().flatten()
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    ]
 
 
 def _natural_training(case: CostCase, dtype: torch.dtype, implementation: str) -> tuple[_Training, NaturalGradient]:
@@ -276,9 +298,10 @@ def _step(case: CostCase, dtype: torch.dtype, implementation: str) -> Workload:
         fresh, natural = _natural_training(case, dtype, implementation)
         loss, logits = fresh.forward()
         natural.backward(loss, logits)
-        return fresh.moved(natural.step)
+        natural.step()
+        return _directions(natural)
 
-    cycle = lcm(case.statistics_every, case.inverses_every)
+    cycle = math.lcm(case.statistics_every, case.inverses_every)
     kinds: dict[tuple[bool, bool], int] = {}
     for index in range(cycle):
         kind = (index % case.statistics_every == 0, index % case.inverses_every == 0)
@@ -289,7 +312,13 @@ def _step(case: CostCase, dtype: torch.dtype, implementation: str) -> Workload:
 
     step(statistics=True, inverses=True)
     parts = [(count / cycle, part(*kind)) for kind, count in kinds.items()]
-    return Workload(parts, once, _chosen(case, dtype, implementation), lambda: worst_condition(optimizer.curvature))
+    return Workload(
+        parts,
+        once,
+        _chosen(case, dtype, implementation),
+        _longest_sum(case),
+        lambda: worst_condition(optimizer.curvature),
+    )
 
 
 SGD_VARIANTS = [
@@ -317,15 +346,18 @@ def _sgd_step(case: CostCase, dtype: torch.dtype) -> Workload:
 
         return step
 
-    variants = [(name, flags, channels_last, stepper(flags, channels_last)) for name, flags, channels_last in SGD_VARIANTS]
+    variants = [
+        (name, flags, channels_last, stepper(flags, channels_last)) for name, flags, channels_last in SGD_VARIANTS
+    ]
     name, flags, channels_last, step = min(variants, key=lambda variant: _quick_seconds(variant[3], case.device))
 
     def once() -> list[Tensor]:
         entry, optimizer = training(flags, channels_last)
         entry.forward()[0].backward()
-        return entry.moved(optimizer.step)
+        optimizer.step()
+        return _directions(optimizer)
 
-    return Workload([(1.0, step)], once, name)
+    return Workload([(1.0, step)], once, name, _longest_sum(case))
 
 
 def _quick_seconds(run: Callable[[], object], device: str) -> float:

@@ -1,0 +1,16 @@
+"""The dashboard: ``kfc-bench dashboard FOLDER ...``, or ``streamlit run dashboard/app.py -- FOLDER ...``."""
+
+import streamlit as st
+from kfc_dashboard.page import begin
+
+# Without icons: streamlit fetches a page's icon from the network, to be its favicon.
+st.set_page_config(page_title="KFC Bench", layout="wide")
+page = st.navigation(
+    [
+        st.Page("app_pages/cost.py", title="Cost", default=True),
+        st.Page("app_pages/convergence.py", title="Convergence"),
+    ],
+    position="top",
+)
+begin(page.title)
+page.run()

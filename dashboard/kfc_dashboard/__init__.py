@@ -1,0 +1,1 @@
+"""What the dashboard's pages share; the pages themselves lie in ``app_pages``."""

@@ -1,0 +1,141 @@
+"""Running averages, inverses and preconditioning, whatever the approximation."""
+
+import copy
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from kfc_bench.curvature import APPROXIMATIONS, LayerBatch
+from kfc_bench.curvature.damping import factored_tikhonov
+from kfc_kernels import ConvGeometry
+from tests.curvature.nets import DAMPING, every_net, observed
+
+every_approximation = pytest.mark.parametrize("name", APPROXIMATIONS)
+GEOMETRIES = [
+    ConvGeometry.conv(2, 4, (4, 3), 3, padding=1, groups=2, bias=True),
+    ConvGeometry.linear(3, 2, bias=True),
+]
+
+
+def batches(seed, geometries=GEOMETRIES, size=5, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(shape, dtype=dtype, generator=generator)
+
+    return [
+        LayerBatch(
+            geometry,
+            normal(size, geometry.in_channels, *geometry.in_size),
+            normal(2, size, geometry.out_channels, *geometry.out_size),
+        )
+        for geometry in geometries
+    ]
+
+
+def gradients(seed=9, geometries=GEOMETRIES):
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [geometry.grouped(geometry.group_outputs, geometry.patch_dim) for geometry in geometries]
+    return [torch.randn(shape, dtype=torch.float64, generator=generator) for shape in shapes]
+
+
+def observing(name, *seeds, decay=0.95, damping=0.1):
+    approximation = APPROXIMATIONS[name](damping=damping, decay=decay)
+    for seed in seeds:
+        approximation.observe(batches(seed))
+    return approximation
+
+
+@every_approximation
+def test_running_average_by_hand(name):
+    decay = 0.6
+    alone = [observing(name, seed).statistics for seed in range(4)]
+    mean = alone[0]
+    for k, new in enumerate(alone[1:], start=2):
+        e = min(1 - 1 / k, decay)
+        assert e == [0.5, 0.6, 0.6][k - 2]
+        mean = [
+            [e * old + (1 - e) * now for old, now in zip(*layer, strict=True)] for layer in zip(mean, new, strict=True)
+        ]
+    together = observing(name, *range(4), decay=decay)
+    assert together.observations == 4
+    assert_close(together.statistics, mean)
+
+
+@every_approximation
+def test_state_goes_round(name):
+    original = observing(name, 0, 1)
+    original.refresh()
+    restored = APPROXIMATIONS[name](damping=0.1)
+    restored.load_state_dict(copy.deepcopy(original.state_dict()))
+    for approximation in (original, restored):
+        approximation.observe(batches(2))
+    assert_close(restored.statistics, original.statistics, rtol=0, atol=0)
+    assert_close(restored.precondition(gradients()), original.precondition(gradients()), rtol=0, atol=0)
+
+
+@every_approximation
+def test_refresh_needs_statistics(name):
+    with pytest.raises(RuntimeError, match="before any observe"):
+        APPROXIMATIONS[name](damping=0.1).refresh()
+
+
+@every_approximation
+@pytest.mark.parametrize("damping", [0.0, -1.0, float("nan")])
+def test_damping_must_be_positive(name, damping):
+    with pytest.raises(ValueError, match="damping must be positive"):
+        APPROXIMATIONS[name](damping=damping)
+
+
+def damped(matrix, shift=DAMPING):
+    return matrix + shift * torch.eye(len(matrix), dtype=matrix.dtype)
+
+
+def dense_blocks(name, curvature):
+    """Write the damped approximation out as dense matrices, one per group, layer after layer."""
+    blocks = []
+    for statistics in curvature.statistics:
+        if name == "kfc":
+            factors = [tensor if tensor.ndim == 3 else tensor.unsqueeze(0) for tensor in statistics]
+            for omega, gamma in zip(*factors, strict=True):
+                input_shift, output_shift = factored_tikhonov(omega, gamma, DAMPING)
+                blocks.append(torch.kron(damped(gamma, output_shift), damped(omega, input_shift)))
+        elif name == "diagonal":
+            blocks.append(damped(statistics[0].flatten().diag()))
+        elif name == "identity":
+            continue
+        else:
+            (matrix,) = statistics
+            blocks += [damped(block) for block in (matrix if matrix.ndim == 3 else [matrix])]
+    return torch.block_diag(*blocks)
+
+
+@every_net
+@pytest.mark.parametrize("name", [name for name in APPROXIMATIONS if name != "identity"])
+def test_preconditioning_solves_the_damped_system(net, name):
+    _, optimizer = observed(net, name)
+    curvature = optimizer.curvature
+    curvature.refresh()
+    rows = [layer.gradient(0.0) for layer in optimizer._layers]
+    flat = torch.cat([row.flatten() for row in rows])
+    natural = torch.cat([row.flatten() for row in curvature.precondition(rows)])
+    assert_close(natural, torch.linalg.solve(dense_blocks(name, curvature), flat), rtol=1e-9, atol=1e-12)
+
+
+def test_identity_returns_the_gradients():
+    curvature = observing("identity", 0)
+    curvature.refresh()
+    rows = gradients()
+    assert all(natural is row for natural, row in zip(curvature.precondition(rows), rows, strict=True))
+
+
+@every_approximation
+def test_inverses_stay_until_refreshed(name):
+    curvature = observing(name, 0)
+    curvature.refresh()
+    before = curvature.precondition(gradients())
+    curvature.observe(batches(1))
+    after = curvature.precondition(gradients())
+    stays = name != "diagonal"
+    assert all(torch.equal(old, new) for old, new in zip(before, after, strict=True)) is stays

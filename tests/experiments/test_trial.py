@@ -1,0 +1,188 @@
+import dataclasses
+import json
+import math
+
+import pytest
+import torch
+
+from kfc_bench.experiments.convergence import CONVERGENCE, training
+from kfc_bench.experiments.convergence.plan import OPTIMIZERS
+from kfc_bench.experiments.convergence.training import open_trial
+from kfc_bench.experiments.convergence.trial import Hyperparameters, Setting, Target, TrialCase
+from tests.experiments.cost_cases import journalled
+
+SETTING = Setting(
+    problem="digits",
+    network="digits_small",
+    batch=64,
+    steps=20,
+    evaluate_every=8,
+    target=Target("error", 0.8),
+    fisher="mc",
+    statistics_every=5,
+    inverses_every=10,
+    device="cpu",
+)
+CURVE_TIMES = {"seconds"}
+every_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS)
+
+
+def trial_case(optimizer="sgd", *, role="report", lr=0.05, seed=1, **setting):
+    damping = None if optimizer == "sgd" else 0.1
+    values = Hyperparameters(lr, 0.9, damping, 0.0)
+    return TrialCase(dataclasses.replace(SETTING, **setting), optimizer, values, role, 0, seed, False, 60.0)
+
+
+def trained(case):
+    trial = open_trial(case)
+    assert trial.visit() is False
+    return journalled(case, trial.record())
+
+
+def untimed(record):
+    return [{key: value for key, value in point.items() if key not in CURVE_TIMES} for point in record["curve"]]
+
+
+@every_optimizer
+def test_a_seed_gives_the_same_curve_bit_for_bit(optimizer):
+    first, second = trained(trial_case(optimizer)), trained(trial_case(optimizer))
+    assert first["status"] == "ok", first["reason"]
+    assert untimed(first) == untimed(second)
+    assert [point["step"] for point in first["curve"]] == [0, 8, 16, 20]
+    assert first["curve"][-1]["train_loss"] < first["curve"][0]["train_loss"]
+    assert json.loads(json.dumps(first)) == first
+
+
+def test_another_seed_gives_another_curve():
+    assert untimed(trained(trial_case(seed=1))) != untimed(trained(trial_case(seed=2)))
+
+
+def test_every_optimizer_starts_from_the_same_network():
+    starts = [untimed(trained(trial_case(optimizer, steps=1)))[0] for optimizer in ("sgd", "kfc", "diagonal")]
+    assert starts[0] == starts[1] == starts[2]
+
+
+def test_a_trial_leaves_the_global_generator_alone():
+    state = torch.get_rng_state()
+    trained(trial_case("kfc"))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_opening_a_trial_does_not_change_it(monkeypatch):
+    warm = trained(trial_case("kfc"))
+    monkeypatch.setattr(training, "WARM_UP_STEPS", 0)
+    assert untimed(trained(trial_case("kfc"))) == untimed(warm)
+
+
+class Clockwork:
+    """A clock that moves by a second in each training step, and by a thousand in each evaluation."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr(training.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(training, "_evaluate", self.slow(training._evaluate, 1000.0))
+        trainer = training._trainer
+        monkeypatch.setattr(training, "_trainer", lambda *arguments: self.slow(trainer(*arguments), 1.0))
+
+    def slow(self, function, seconds):
+        def slowed(*arguments):
+            self.now += seconds
+            return function(*arguments)
+
+        return slowed
+
+
+def test_evaluation_is_not_in_the_seconds(monkeypatch):
+    Clockwork(monkeypatch)
+    record = trained(trial_case())
+    assert [point["seconds"] for point in record["curve"]] == [0, 8, 16, 20]
+    assert record["seconds"] == 20
+    assert record["seconds_to_target"] == record["steps_to_target"]
+
+
+def test_tuning_never_sees_the_test_images(monkeypatch):
+    seen = []
+    evaluate = training._evaluate
+
+    def spy(model, split):
+        seen.append(len(split.labels))
+        return evaluate(model, split)
+
+    data = training._data("digits", "cpu")
+    test = dataclasses.replace(data.test, images=data.test.images[:250], labels=data.test.labels[:250])
+    monkeypatch.setattr(training, "_data", lambda *_: dataclasses.replace(data, test=test))
+    monkeypatch.setattr(training, "_evaluate", spy)
+    record = trained(trial_case(role="tuning"))
+    assert set(seen) == {1197, 300}
+    assert all(point["test_loss"] is point["test_error"] is None for point in record["curve"])
+    assert record["final_test_error"] is None
+    trained(trial_case(role="report"))
+    assert set(seen) == {1197, 300, 250}
+
+
+@pytest.mark.parametrize(("role", "split"), [("tuning", "validation"), ("report", "test")])
+@pytest.mark.parametrize("metric", ["error", "loss"])
+def test_the_target_is_the_first_evaluation_at_or_below_it(role, split, metric):
+    values = {point["step"]: point[f"{split}_{metric}"] for point in trained(trial_case(role=role, lr=0.2))["curve"]}
+    best = min(values, key=values.get)
+    assert best > 0
+    assert trained(trial_case(role=role, lr=0.2, target=Target(metric, values[best])))["steps_to_target"] == best
+
+
+def test_a_target_out_of_reach():
+    record = trained(trial_case(target=Target("loss", 1e-9)))
+    assert record["status"] == "ok"
+    assert record["steps_to_target"] is record["seconds_to_target"] is None
+    assert record["final_test_error"] == record["curve"][-1]["test_error"]
+
+
+@pytest.mark.parametrize("periods", [{}, {"statistics_every": 1, "inverses_every": 1}], ids=["rare", "every-step"])
+@pytest.mark.parametrize("optimizer", ["sgd", "kfc", "diagonal"])
+def test_a_huge_learning_rate_diverges_with_a_reason(optimizer, periods):
+    record = trained(trial_case(optimizer, lr=1e30, **periods))
+    assert record["status"] == "diverged"
+    assert record["reason"]
+    assert record["final_train_loss"] is record["final_test_error"] is None
+    assert all(math.isfinite(point["train_loss"]) for point in record["curve"])
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+
+
+def test_a_validation_loss_that_overflows_has_diverged(monkeypatch):
+    evaluate = training._evaluate
+    monkeypatch.setattr(
+        training,
+        "_evaluate",
+        lambda model, split: (math.inf, 0.9) if len(split.labels) == 300 else evaluate(model, split),
+    )
+    record = trained(trial_case(role="tuning"))
+    assert record["status"] == "diverged"
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+
+
+def test_an_epoch_is_all_training_images():
+    record = trained(trial_case(batch=1197, steps=2, evaluate_every=1))
+    assert [point["epoch"] for point in record["curve"]] == [0, 1, 2]
+
+
+def test_parameters_tell_trials_apart():
+    case = trial_case()
+    changed = [
+        trial_case("kfc"),
+        trial_case(lr=0.1),
+        trial_case(seed=2),
+        trial_case(role="tuning"),
+        trial_case(steps=21),
+        trial_case(target=Target("loss", 0.8)),
+    ]
+    assert len({entry.case_id for entry in [case, *changed]}) == 1 + len(changed)
+    same = dataclasses.replace(case, trial=7, on_edge=True, timeout_s=1.0)
+    assert same.case_id == case.case_id
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(MemoryError(), "oom"), (RuntimeError("bad\nluck"), "crashed")], ids=repr
+)
+def test_classify(error, status):
+    found, reason = CONVERGENCE.classify(error)
+    assert found == status
+    assert "\n" not in reason

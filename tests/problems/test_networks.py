@@ -1,0 +1,73 @@
+from itertools import product
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from kfc_bench.problems.digits import digits
+from kfc_bench.problems.networks import NETWORKS, ResponseNorm, layer_geometries
+
+LAYERS = {
+    "cifar10": {"conv1": (76, 32, 1024), "conv2": (801, 32, 256), "conv3": (801, 64, 64), "fc": (1025, 10, 1)},
+    "digits": {"conv1": (10, 8, 64), "conv2": (73, 16, 16), "fc": (65, 10, 1)},
+    "digits_small": {"conv1": (10, 4, 64), "conv2": (37, 8, 16), "fc": (33, 10, 1)},
+}
+every_network = pytest.mark.parametrize("name", NETWORKS)
+
+
+@every_network
+def test_factor_sizes_and_positions(name):
+    geometries = layer_geometries(name)
+    sizes = {layer: (entry.patch_dim, entry.out_channels, entry.positions) for layer, entry in geometries.items()}
+    assert sizes == LAYERS[name]
+    assert list(geometries) == list(LAYERS[name])
+
+
+@every_network
+def test_geometries_count_every_parameter(name):
+    parameters = sum(parameter.numel() for parameter in NETWORKS[name].build().parameters())
+    assert sum(entry.parameters for entry in layer_geometries(name).values()) == parameters
+    assert parameters == {"cifar10": 89_578, "digits": 1_898, "digits_small": 666}[name]
+
+
+@every_network
+def test_logits(name):
+    entry = NETWORKS[name]
+    assert entry.build()(torch.zeros(2, *entry.input_shape)).shape == (2, entry.classes)
+
+
+def test_cifar10_maps_halve_at_each_pooling():
+    x, sizes = torch.zeros(1, 3, 32, 32), {}
+    for name, module in NETWORKS["cifar10"].build().named_children():
+        x = module(x)
+        sizes[name] = tuple(x.shape[1:])
+    assert [sizes[name] for name in ("conv1", "pool1", "conv2", "pool2", "conv3", "pool3")] == [
+        (32, 32, 32),
+        (32, 16, 16),
+        (32, 16, 16),
+        (32, 8, 8),
+        (64, 8, 8),
+        (64, 4, 4),
+    ]
+
+
+def test_the_digits_networks_take_the_digits():
+    images = digits().train.images[:2]
+    for name in ("digits", "digits_small"):
+        assert NETWORKS[name].input_shape == images.shape[1:]
+
+
+def test_unknown_network():
+    with pytest.raises(KeyError, match="mnist"):
+        layer_geometries("mnist")
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_response_norm_against_a_loop(size):
+    scale, power, reach = 0.5, 0.75, size // 2
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = torch.empty_like(x)
+    for n, c, row, column in product(*map(range, x.shape)):
+        window = x[n, c, max(0, row - reach) : row + reach + 1, max(0, column - reach) : column + reach + 1]
+        expected[n, c, row, column] = x[n, c, row, column] / (1 + scale * window.square().sum() / size**2) ** power
+    assert_close(ResponseNorm(size, scale, power)(x), expected)
