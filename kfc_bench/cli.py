@@ -84,6 +84,10 @@ def run(
                 _say(console, f"  {case.case_id}  {case.label}")
         return
     root = results or Path("results") / loaded.name
+    known = (case.columns() for section in loaded.sections for case in section.plan.due({}))
+    if not root.exists() and not any(matches(columns, wanted) for columns in known):
+        words = " ".join(f"--filter {text}" for text in filters or [])
+        raise UserError(f"{words}: no case of suite {loaded.name!r} matches; --list shows them")
     with locked(root):
         description = environment(loaded.device)
         current, line = open_run(root, description, fresh=fresh)
@@ -167,7 +171,7 @@ def main() -> None:
     """Run the command line; mistakes of the user's end in one line and exit code 2, Ctrl-C in 130."""
     warnings.showwarning = lambda message, *_, **__: print(f"kfc-bench: warning: {message}", file=sys.stderr)
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except UserError as error:
         print(f"kfc-bench: {error}", file=sys.stderr)
         sys.exit(2)
@@ -182,6 +186,12 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Exception as error:
+        # A word on the command line that typer does not know; the class has moved between its versions.
+        if not hasattr(error, "format_message"):
+            raise
+        print(f"kfc-bench: {error.format_message()} Try kfc-bench --help.", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -213,3 +213,22 @@ def test_ctrl_c_outside_a_run_is_one_line(recorded):
     os.close(pipe)
     output, errors = process.communicate(timeout=DEADLINE_S)
     assert (process.returncode, output, errors) == (130, "", "kfc-bench: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "good.toml", "--bogus"], ["No such option: --bogus", "--help"]),
+        (["frob"], ["No such command 'frob'"]),
+        (["run"], ["Missing argument", "suite"]),
+        (["export", "out", "--format", "pdf"], ["'--format'", "pdf", "csv"]),
+        (
+            ["run", "good.toml", "--filter", "batch=7"],
+            ["--filter batch=7", "no case of suite 'good' matches", "--list"],
+        ),
+    ],
+    ids=lambda value: " ".join(value)[:24],
+)
+def test_words_that_fit_nothing_are_refused_in_one_line(suites, words, said):
+    assert_refused(cli(*words, cwd=suites), *said)
+    assert not (suites / "results").exists()

@@ -82,7 +82,7 @@ def times_to_target(trials: pd.DataFrame) -> pd.DataFrame:
         trials: The trials frame.
 
     Returns:
-        One row per optimizer, with ratios to SGD (below 1: fewer steps, fewer seconds).
+        One row per optimizer, with ratios to SGD (below 1: fewer steps, fewer seconds; empty where SGD never arrives).
     """
     report = trials[trials["role"] == "report"]
     rows = []
@@ -105,9 +105,10 @@ def times_to_target(trials: pd.DataFrame) -> pd.DataFrame:
     summary = pd.DataFrame(rows, columns=columns)
     baseline = summary.loc[summary["approximation"] == SGD, [*TRIAL_KEY, "steps_to_target", "seconds_to_target"]]
     merged = summary.merge(baseline, on=TRIAL_KEY, how="left", suffixes=("", "_sgd"))
+    reached = merged["steps_to_target_sgd"] < math.inf
     return merged.assign(
-        steps_ratio=merged["steps_to_target"] / merged["steps_to_target_sgd"],
-        seconds_ratio=merged["seconds_to_target"] / merged["seconds_to_target_sgd"],
+        steps_ratio=(merged["steps_to_target"] / merged["steps_to_target_sgd"]).where(reached),
+        seconds_ratio=(merged["seconds_to_target"] / merged["seconds_to_target_sgd"]).where(reached),
     ).drop(columns=["steps_to_target_sgd", "seconds_to_target_sgd"])
 
 

@@ -110,7 +110,7 @@ class Executor:
             UserError: The journal cannot be written or read.
         """
         self._records = latest_by_case(self.run.records())
-        counted = [(section, self._finished_in(section)) for section in self.suite.sections]
+        counted = {section.name: self._count(section) for section in self.suite.sections}
         try:
             with Journal(self.run.journal) as journal, RunProgress(self.console, counted) as progress:
                 for section in self.suite.sections:
@@ -124,9 +124,11 @@ class Executor:
     def _final(self) -> dict[str, Record]:
         return {case_id: record for case_id, record in self._records.items() if is_final(record)}
 
-    def _finished_in(self, section: Section) -> int:
+    def _count(self, section: Section) -> tuple[int, int]:
+        """Return how many cases a section will have and how many are finished; of filtered ones, as far as known."""
         final = self._final()
-        return sum(case.case_id in final for case in section.plan.due(final))
+        wanted = [case for case in section.plan.due(final) if matches(case.columns(), self.filters)]
+        return len(wanted) if self.filters else section.plan.total, sum(case.case_id in final for case in wanted)
 
     def _pending(self, section: Section) -> list[Case]:
         final = self._final()

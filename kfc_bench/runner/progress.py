@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column
 
-from kfc_bench.runner.suite import Section
-
 GUESS_S = 1.5
 """Seconds a case is expected to take before any of its section has finished."""
+
+LINE_EVERY_S = 20.0
+"""Seconds between lines where there is no terminal to draw a bar in."""
 
 
 class RunProgress:
@@ -21,10 +22,10 @@ class RunProgress:
 
     Args:
         console: Where to draw.
-        sections: The suite's sections, each with how many of its cases are finished already.
+        sections: By name of the section, how many cases it has and how many are finished already.
     """
 
-    def __init__(self, console: Console, sections: Sequence[tuple[Section, int]]) -> None:
+    def __init__(self, console: Console, sections: Mapping[str, tuple[int, int]]) -> None:
         self._bar = Progress(
             TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
             BarColumn(bar_width=12),
@@ -33,10 +34,10 @@ class RunProgress:
             console=console,
             expand=True,
         )
-        self._total = {section.name: section.plan.total for section, _ in sections}
-        self._done = {section.name: done for section, done in sections}
-        self._seconds: dict[str, list[float]] = {section.name: [] for section, _ in sections}
-        self._last = time.monotonic()
+        self._total = {name: total for name, (total, _) in sections.items()}
+        self._done = {name: done for name, (_, done) in sections.items()}
+        self._seconds: dict[str, list[float]] = {name: [] for name in sections}
+        self._last = self._line = time.monotonic()
         self._task = self._bar.add_task(
             "starting", total=sum(self._total.values()), completed=sum(self._done.values()), remains=self._remains()
         )
@@ -60,6 +61,9 @@ class RunProgress:
     def running(self, label: str) -> None:
         """Show what runs now."""
         self._bar.update(self._task, description=label, remains=self._remains())
+        if not self._bar.console.is_terminal and time.monotonic() - self._line > LINE_EVERY_S:
+            self._line = time.monotonic()
+            self.note(f"{sum(self._done.values())} of {sum(self._total.values())}, {self._remains()}: {label}")
 
     def finished(self, section: str) -> None:
         """Count one finished case of a section."""

@@ -25,6 +25,8 @@ def open_page(monkeypatch):
 
     def open_page(*folders, page="cost", **query):
         monkeypatch.setattr(sys, "argv", ["app.py", *(str(folder) for folder in folders)])
+        # AppTest makes the app the main module; processes that later tests spawn would run it.
+        monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
         app = AppTest.from_file(str(share("dashboard") / "app.py"), default_timeout=30)
         for name, value in query.items():
             app.query_params[name] = value

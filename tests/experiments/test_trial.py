@@ -147,6 +147,26 @@ def test_a_huge_learning_rate_diverges_with_a_reason(optimizer, periods):
     assert json.loads(json.dumps(record, allow_nan=False)) == record
 
 
+@pytest.mark.parametrize(
+    ("losses", "status"),
+    [
+        ([2.3, 0.5, 2.29], "diverged"),
+        ([2.3, 0.5, 1.9], "ok"),
+        ([2.3, 2.2, 2.25], "ok"),
+        ([2.3, 2.4, 2.3], "ok"),
+    ],
+    ids=["lost what it learned", "lost some of it", "slow", "never learned"],
+)
+def test_a_network_that_collapses_has_diverged(monkeypatch, losses, status):
+    values = iter(loss for loss in losses for _ in range(3))
+    monkeypatch.setattr(training, "_evaluate", lambda *_: (next(values), 0.05))
+    record = trained(trial_case(steps=2, evaluate_every=1))
+    assert record["status"] == status
+    if status == "diverged":
+        assert record["steps_to_target"] is record["final_test_error"] is None
+        assert "fell from 2.3 to 0.5, but ended at 2.29" in record["reason"]
+
+
 def test_a_validation_loss_that_overflows_has_diverged(monkeypatch):
     evaluate = training._evaluate
     monkeypatch.setattr(

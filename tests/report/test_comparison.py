@@ -94,6 +94,13 @@ def test_a_target_that_neither_reaches_has_no_ratio(tmp_path):
     assert compared(tmp_path, records)["steps_ratio"].isna().all()
 
 
+def test_a_target_that_sgd_alone_misses_has_no_ratio(tmp_path):
+    records = [trial_record("sgd", 1, None, None), trial_record("kfc", 1, 10, 1.0)]
+    row = compared(tmp_path, records).loc["kfc"]
+    assert row["steps_to_target"] == 10
+    assert math.isnan(row["steps_ratio"])
+
+
 def test_an_optimizer_without_sgd_beside_it_has_no_ratio(tmp_path):
     row = compared(tmp_path, [trial_record("kfc", 1, 10, 1.0)]).loc["kfc"]
     assert row["steps_to_target"] == 10

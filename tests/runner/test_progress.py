@@ -1,11 +1,10 @@
 import io
-from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
+from kfc_bench.runner import progress as module
 from kfc_bench.runner.progress import RunProgress
-from kfc_bench.runner.suite import Section
 
 
 @pytest.fixture
@@ -14,7 +13,7 @@ def shown():
 
 
 def progress(console, total=12, done=3):
-    return RunProgress(console, [(Section("cost", "cost", SimpleNamespace(total=total)), done)])
+    return RunProgress(console, {"cost": (total, done)})
 
 
 def test_the_count_and_the_estimate_are_whole_in_eighty_columns(shown):
@@ -39,3 +38,10 @@ def test_notes_are_printed_as_they_are(shown):
     with progress(shown) as bar:
         bar.note(line)
     assert line in shown.file.getvalue().splitlines()
+
+
+def test_without_a_terminal_a_line_tells_from_time_to_time(shown, monkeypatch):
+    monkeypatch.setattr(module, "LINE_EVERY_S", -1.0)
+    with progress(shown, 4, 3) as bar:
+        bar.running("a case")
+    assert "3 of 4, about 2 s left: a case" in shown.file.getvalue().splitlines()
