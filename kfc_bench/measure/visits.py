@@ -76,14 +76,19 @@ class Visits:
         return sum(len(burst) for burst in self.bursts)
 
     @property
+    def medians(self) -> list[float]:
+        """Each visit's median, in seconds."""
+        return [statistics.median(burst) for burst in self.bursts]
+
+    @property
     def median(self) -> float:
         """Median over visits of each visit's median, in seconds."""
-        return statistics.median(statistics.median(burst) for burst in self.bursts)
+        return statistics.median(self.medians)
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """95 % interval of the median over visits, in seconds."""
-        return median_interval([statistics.median(burst) for burst in self.bursts])
+        return median_interval(self.medians)
 
     @property
     def stop_reason(self) -> str | None:

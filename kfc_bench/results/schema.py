@@ -38,6 +38,7 @@ COST_COLUMNS = (
     "batch",
     "dtype",
     "precision",
+    "cache",
     "status",
     "reason",
     "rel_error",
@@ -47,15 +48,23 @@ COST_COLUMNS = (
     "time_ci_high_s",
     "visits",
     "samples",
+    "throttled_visits",
     "stop_reason",
     "compile_s",
+    "warmup_s",
+    "launch_hidden",
     "peak_memory_bytes",
     "peak_rss_bytes",
     "predicted_bytes",
     "energy_j",
+    "sm_clock_mhz",
+    "temperature_c",
+    "power_w",
     "flops_algorithm",
     "flops_minimal",
     "bytes_minimal",
+    "ceiling_flops_per_s",
+    "ceiling_bytes_per_s",
     "percent_of_limit",
     "suspect",
 )
@@ -113,7 +122,10 @@ CONVERGENCE_COLUMNS = (
     "status",
 )
 
-COLUMNS = {"cost": COST_COLUMNS, "convergence": (*TRIAL_COLUMNS, "curve")}
+JOURNAL_ONLY = ("attempt", "worker_s", "visit_group")
+"""Which try of the case this was, seconds the worker spent on it, and the group session it was visited in."""
+
+COLUMNS = {"cost": (*COST_COLUMNS, "visit_medians_s"), "convergence": (*TRIAL_COLUMNS, "curve")}
 
 
 def check_record(record: Record) -> None:
@@ -125,7 +137,7 @@ def check_record(record: Record) -> None:
     Raises:
         ValueError: A field is unknown, a common field is missing, or the status is none.
     """
-    known = {*COLUMNS[record["experiment"]], "attempt"}
+    known = {*COLUMNS[record["experiment"]], *JOURNAL_ONLY}
     unknown = sorted(set(record) - known)
     missing = [name for name in (*COMMON, "status") if name not in record]
     if unknown or missing or record["status"] not in STATUSES:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import random
 import signal
 import threading
-from collections.abc import Sequence
+import time
+import uuid
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection, parent_process
 from typing import Literal
@@ -50,34 +53,57 @@ def _die_with_parent() -> None:
 def measure_group(cases: Sequence[Case], channel: connection.Connection) -> None:
     """Measure the cases of one comparison group: prepare each, then visit them in turn until none wants more.
 
+    Each round visits all in a new order, so that what one leaves behind does not always meet the same other.
+
     Args:
         cases: The group.
         channel: Where messages go.
     """
     experiment = EXPERIMENTS[cases[0].experiment]
+    visit_group = uuid.uuid4().hex[:12]
+    spent = dict.fromkeys((case.case_id for case in cases), 0.0)
+    order = random.Random(0)
+
+    @contextlib.contextmanager
+    def counted(case: Case) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            spent[case.case_id] += time.monotonic() - start
+
+    def finish(case: Case, record: Record) -> None:
+        own = {**record, "worker_s": spent[case.case_id], "visit_group": visit_group}
+        channel.send(Message("record", case.case_id, record=own))
 
     def failed(case: Case, error: Exception) -> None:
         status, reason = experiment.classify(error)
-        channel.send(Message("record", case.case_id, record={"status": status, "reason": reason}))
+        finish(case, {"status": status, "reason": reason})
 
     active: list[tuple[Case, Measurement]] = []
     for case in cases:
         channel.send(Message("begin", case.case_id, "preparing"))
         try:
-            active.append((case, experiment.open(case)))
+            with counted(case):
+                active.append((case, experiment.open(case)))
         except Exception as error:
             failed(case, error)
     while active:
         wanting = []
+        order.shuffle(active)
         for case, measurement in active:
             channel.send(Message("begin", case.case_id, "measuring"))
             try:
-                if measurement.visit():
-                    wanting.append((case, measurement))
-                else:
-                    channel.send(Message("record", case.case_id, record=measurement.record()))
+                with counted(case):
+                    wants_more = measurement.visit()
+                    record = {} if wants_more else measurement.record()
             except Exception as error:
                 failed(case, error)
+                continue
+            if wants_more:
+                wanting.append((case, measurement))
+            else:
+                finish(case, record)
         active = wanting
 
 

@@ -32,6 +32,7 @@ def cost_case(**values: Any) -> CostCase:
             "dtype": "float32",
             "precision": "ieee",
             "device": "cpu",
+            "cache": "hot",
             "damping": 0.1,
             "statistics_every": 2,
             "inverses_every": 4,

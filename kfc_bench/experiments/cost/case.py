@@ -18,6 +18,9 @@ Phase = Literal["accumulate", "refresh", "precondition", "step"]
 PHASES: tuple[Phase, ...] = get_args(Phase)
 SGD = "sgd"
 
+Cache = Literal["cold", "hot"]
+"""Overwritten before each sample (a GPU's L2), or as the call before left it."""
+
 
 @dataclass(frozen=True)
 class CostCase(Case):
@@ -36,12 +39,14 @@ class CostCase(Case):
         dtype: ``"float32"`` or ``"float64"``.
         precision: Precision of the products.
         device: ``"cpu"`` or ``"cuda"``.
+        cache: What a sample finds in the device's cache.
         damping: lambda + gamma.
         statistics_every: Steps between statistics, for ``step``.
         inverses_every: Steps between inverses, for ``step``.
         rule: When to stop.
         timeout_s: Seconds without a sign of life before the case is given up.
         memory_limit_bytes: Predicted need above which the case is not tried; None for what is free.
+        energy: Whether the energy of a call is measured too, which takes a second more.
     """
 
     operator: str | None
@@ -56,12 +61,14 @@ class CostCase(Case):
     dtype: str
     precision: Precision
     device: str
+    cache: Cache
     damping: float
     statistics_every: int
     inverses_every: int
     rule: StoppingRule
     timeout_s: float
     memory_limit_bytes: int | None
+    energy: bool = False
     experiment: str = field(default="cost", init=False)
 
     @property
@@ -101,6 +108,7 @@ class CostCase(Case):
             "dtype": self.dtype,
             "precision": self.precision,
             "device": self.device,
+            "cache": self.cache,
             "damping": self.damping,
             "periods": [self.statistics_every, self.inverses_every] if self.phase == "step" else None,
         }
@@ -121,13 +129,14 @@ class CostCase(Case):
             "batch": self.batch,
             "dtype": self.dtype,
             "precision": self.precision,
+            "cache": self.cache,
         }
 
     @property
     def group(self) -> str:
-        """All that is compared: the same layer or network, batch, phase or operator, and precision."""
+        """All that is compared: the same layer or network, batch, phase or operator, precision, cache."""
         kind = self.operator or self.phase
-        return f"{self._where()} {kind} batch {self.batch} {self.dtype} {self.precision}"
+        return f"{self._where()} {kind} batch {self.batch} {self.dtype} {self.precision} {self.cache}"
 
     @property
     def label(self) -> str:

@@ -96,6 +96,7 @@ class CostMeasurement:
             "time_ci_high_s": high,
             "visits": len(self.visits.bursts),
             "samples": self.visits.samples,
+            "visit_medians_s": self.visits.medians,
             "stop_reason": self.visits.stop_reason,
             "compile_s": max(0.0, self.first_call_s - median)
             if self.workload.implementation.startswith("triton")

@@ -11,7 +11,7 @@ from kfc_bench.curvature import APPROXIMATIONS
 from kfc_bench.curvature.likelihoods import FISHERS, Fisher
 from kfc_bench.errors import UserError
 from kfc_bench.experiments.base import Case
-from kfc_bench.experiments.cost.case import PHASES, SGD, CostCase, Phase
+from kfc_bench.experiments.cost.case import PHASES, SGD, Cache, CostCase, Phase
 from kfc_bench.experiments.table import Table
 from kfc_bench.measure.precision import PRECISIONS, Precision
 from kfc_bench.measure.visits import StoppingRule
@@ -21,6 +21,9 @@ from kfc_kernels import ConvGeometry
 from kfc_kernels.catalogue import OPERATORS
 
 DTYPES = ("float32", "float64")
+CACHES = {"cpu": ("hot",), "cuda": ("cold", "hot")}
+"""By device; the first is what is measured where a suite doesn't say."""
+
 CONTESTANTS = (*(name for name in APPROXIMATIONS if name != "identity"), SGD)
 
 
@@ -58,7 +61,7 @@ def parse(section: Table, device: str) -> CostPlan:
     section.done()
     known = Table(defaults, f"{section.where} [defaults]")
     _limits(known)
-    _axes(known)
+    _axes(known, device)
     known.done()
     cases: dict[str, CostCase] = {}
     for index, values in enumerate(sweeps, start=1):
@@ -85,23 +88,25 @@ def _limits(table: Table) -> dict[str, Any]:
         ),
         "timeout_s": table.positive("timeout_s", table.take("timeout_s", float, 120.0)),
         "memory_limit_bytes": int(limit * 2**30) or None,
+        "energy": table.take("energy", bool, False),
         "damping": table.positive("damping", table.take("damping", float, 1e-3)),
         "statistics_every": table.positive("statistics_every", table.take("statistics_every", int, 10)),
         "inverses_every": table.positive("inverses_every", table.take("inverses_every", int, 20)),
     }
 
 
-def _axes(table: Table) -> dict[str, list[Any]]:
+def _axes(table: Table, device: str) -> dict[str, list[Any]]:
     return {
         "implementation": table.sweep("implementation", str, "auto"),
         "dtype": table.choices("dtype", DTYPES, "float32"),
         "precision": table.choices("precision", PRECISIONS, "ieee"),
         "fisher": table.choices("fisher", FISHERS, "mc"),
+        "cache": table.choices("cache", CACHES[device], CACHES[device][0]),
     }
 
 
 def _sweep(table: Table, device: str) -> list[CostCase]:
-    limits, axes = _limits(table), _axes(table)
+    limits, axes = _limits(table), _axes(table, device)
     batches = [table.positive("batch", batch) for batch in table.sweep("batch", int)]
     contestants: list[tuple[str | None, str | None, str | None]]
     if "operator" in table:
@@ -121,7 +126,7 @@ def _sweep(table: Table, device: str) -> list[CostCase]:
     table.done()
     _check_implementations(table, axes["implementation"], [operator for operator, _, _ in contestants if operator])
     cases = []
-    for (network, layer, geometry), batch, contestant, implementation, dtype, precision, fisher in product(
+    for (network, layer, geometry), batch, contestant, implementation, dtype, precision, fisher, cache in product(
         places, batches, contestants, *axes.values()
     ):
         operator, approximation, phase = contestant
@@ -139,6 +144,7 @@ def _sweep(table: Table, device: str) -> list[CostCase]:
                 dtype=dtype,
                 precision=cast("Precision", precision),
                 device=device,
+                cache=cast("Cache", cache),
                 **limits,
             )
         )
