@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -142,6 +143,84 @@ def summary(
             typer.echo(table.to_markdown())
         return
     print_summary(frames, Console())
+
+
+class TableFormat(StrEnum):
+    """How `compare` prints its table."""
+
+    terminal = "terminal"
+    markdown = "markdown"
+    csv = "csv"
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="Results folder or run; with --checkout a git revision.")],
+    b: Annotated[str, typer.Argument(help="The same for B; with --checkout . is the working tree.")],
+    checkout: Annotated[bool, typer.Option(help="A and B are git revisions, measured now and in turn.")] = False,
+    suite: Annotated[str, typer.Option(help="With --checkout: a suite that comes along or a .toml file.")] = "bench",
+    device: Annotated[str | None, typer.Option(help="With --checkout: auto, cpu or cuda.")] = None,
+    filters: Annotated[
+        list[str] | None, typer.Option("--filter", help="With --checkout: key=value[,value], repeatable.")
+    ] = None,
+    records: Annotated[
+        Path | None, typer.Option(help="With --checkout: keep both records of each case, visits included (JSON lines).")
+    ] = None,
+    past: Annotated[
+        list[Path] | None, typer.Option("--history", help="More results folders with repeated runs; repeatable.")
+    ] = None,
+    tolerance: Annotated[float, typer.Option(help="Relative difference that does not matter.")] = 0.03,
+    fail_on: Annotated[
+        list[str] | None, typer.Option(help="slower, slower:5%, faster:5% or unclear: exit with 1; repeatable.")
+    ] = None,
+    format: Annotated[TableFormat, typer.Option(help="How to print the table.")] = TableFormat.terminal,
+    out: Annotated[Path | None, typer.Option(help="Write the table there instead.")] = None,
+) -> None:
+    """Compare B with A: SAME, FASTER, SLOWER or UNCLEAR for every case, with its interval."""
+    from kfc_bench.report.differences import count_line, differences, failing, render
+    from kfc_bench.report.files import write_text
+    from kfc_bench.report.history import between_runs
+    from kfc_bench.report.stored import changed, find_run, history
+    from kfc_bench.report.verdicts import parse_policy
+    from kfc_bench.results.run import latest_by_case
+    from kfc_bench.runner.filters import parse_filter
+
+    policies = [parse_policy(text) for text in fail_on or []]
+    if not 0 <= tolerance < 1:
+        raise UserError(f"--tolerance {tolerance}: a share from 0 to 1 is needed, 0.03 for 3 %")
+    errors = Console(stderr=True)
+    between = None
+    if checkout:
+        from kfc_bench.runner.checkouts import compare_checkouts
+        from kfc_bench.runner.suite import find_suite
+
+        wanted = [parse_filter(text) for text in filters or []]
+        pairs = compare_checkouts(find_suite(suite), (a, b), device, wanted, errors)
+        if records is not None:
+            write_text("".join(json.dumps({"a": old, "b": new}) + "\n" for old, new in pairs), records)
+        sides = [{pair[place]["case_id"]: pair[place] for pair in pairs} for place in (0, 1)]
+    else:
+        if filters or records or device:
+            raise UserError("--filter, --records and --device go with --checkout; stored runs are compared as they are")
+        runs = [find_run(Path(a)), find_run(Path(b))]
+        if runs[0].folder.resolve() == runs[1].folder.resolve():
+            raise UserError(f"{a} and {b} are the same run, {runs[0].run_id}; name another run's folder")
+        between = between_runs(history([Path(a), Path(b), *(past or [])], without=runs[1]))
+        for line in changed(*runs):
+            _say(errors, f"differs: {line}")
+        sides = [latest_by_case(run.records()) for run in runs]
+    found = differences(sides[0], sides[1], between, tolerance)
+    text = render(found, f"{b} against {a}", format.value)
+    if out is not None:
+        write_text(text, out)
+        _say(errors, f"wrote {out}")
+    else:
+        typer.echo(text, nl=False)
+    _say(errors, count_line(found))
+    failed = failing(found, policies)
+    if failed:
+        _say(errors, f"{len(failed)} of {len(found)} cases fail the policy {', '.join(fail_on or [])}")
+        raise typer.Exit(1)
 
 
 @app.command()

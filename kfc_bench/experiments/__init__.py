@@ -1,9 +1,9 @@
 """What can be measured: each experiment owns its cases and knows how to measure one."""
 
-from kfc_bench.experiments.base import Case, Experiment, Measurement, Plan
+from kfc_bench.experiments.base import Case, Experiment, Measurement, Plan, Visited
 from kfc_bench.experiments.convergence import CONVERGENCE
 from kfc_bench.experiments.cost import COST
 
 EXPERIMENTS: dict[str, Experiment] = {"cost": COST, "convergence": CONVERGENCE}
 
-__all__ = ["EXPERIMENTS", "Case", "Experiment", "Measurement", "Plan"]
+__all__ = ["EXPERIMENTS", "Case", "Experiment", "Measurement", "Plan", "Visited"]

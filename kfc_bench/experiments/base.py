@@ -7,7 +7,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from kfc_bench.experiments.table import Table
 from kfc_bench.results.schema import Record
@@ -55,6 +55,15 @@ class Measurement(Protocol):
         """Return the record's columns beyond the case's own, ``status`` among them."""
 
 
+@runtime_checkable
+class Visited(Measurement, Protocol):
+    """A measurement whose visits are bursts of one call: two of them can be compared visit by visit."""
+
+    @property
+    def visit_medians(self) -> list[float]:
+        """Each visit's median so far, in seconds."""
+
+
 class Plan(Protocol):
     """A section of a suite file, turned into cases."""
 
@@ -74,11 +83,13 @@ class Experiment:
     """A kind of measurement.
 
     Attributes:
+        visited: Whether its measurements are `Visited`, so that two revisions can be compared by them.
         parse: Turns a section of a suite file into a plan for a device; raises `UserError` for a bad one.
         open: Prepares a case in a worker: inputs, correctness, warm-up. May raise whatever goes wrong.
         classify: Turns an exception from a measurement into a status and a reason.
     """
 
+    visited: bool
     parse: Callable[[Table, str], Plan]
     open: Callable[[Any], Measurement]
     classify: Callable[[Exception], tuple[str, str]]

@@ -4,6 +4,6 @@ from kfc_bench.experiments.base import Experiment
 from kfc_bench.experiments.convergence.plan import parse
 from kfc_bench.experiments.convergence.training import classify, open_trial
 
-CONVERGENCE = Experiment(parse=parse, open=open_trial, classify=classify)
+CONVERGENCE = Experiment(visited=False, parse=parse, open=open_trial, classify=classify)
 
 __all__ = ["CONVERGENCE"]

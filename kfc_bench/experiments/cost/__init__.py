@@ -4,6 +4,6 @@ from kfc_bench.experiments.base import Experiment
 from kfc_bench.experiments.cost.measurement import classify, open_case
 from kfc_bench.experiments.cost.plan import parse
 
-COST = Experiment(parse=parse, open=open_case, classify=classify)
+COST = Experiment(visited=True, parse=parse, open=open_case, classify=classify)
 
 __all__ = ["COST"]

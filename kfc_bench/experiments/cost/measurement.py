@@ -77,6 +77,11 @@ class CostMeasurement:
     def __post_init__(self) -> None:
         self.visits = Visits(self.case.rule)
 
+    @property
+    def visit_medians(self) -> list[float]:
+        """Each visit's median so far, in seconds."""
+        return self.visits.medians
+
     def visit(self) -> bool:
         """Take one burst of samples; return whether the stopping rule wants more."""
         self.visits.visit(self.clock, self.workload.sample)
@@ -96,7 +101,7 @@ class CostMeasurement:
             "time_ci_high_s": high,
             "visits": len(self.visits.bursts),
             "samples": self.visits.samples,
-            "visit_medians_s": self.visits.medians,
+            "visit_medians_s": self.visit_medians,
             "stop_reason": self.visits.stop_reason,
             "compile_s": max(0.0, self.first_call_s - median)
             if self.workload.implementation.startswith("triton")
