@@ -14,7 +14,7 @@ LAYERS: list[tuple[str, ...]] = [
     BOTTOM,
     ("problems", "measure"),
     ("curvature",),
-    ("optim",),
+    ("optim", "contestants"),
     ("results",),
     ("experiments",),
     ("runner", "report"),

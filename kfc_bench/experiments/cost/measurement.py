@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from kfc_bench.contestants import contestants
 from kfc_bench.curvature import APPROXIMATIONS
 from kfc_bench.experiments.cost.case import SGD, CostCase
 from kfc_bench.experiments.cost.work import work
@@ -151,8 +152,9 @@ def predicted_bytes(case: CostCase) -> int:
 def _judge(case: CostCase, outputs: list[torch.Tensor], workload: Workload) -> Gate:
     exact = build(case, dtype=torch.float64, implementation="reference", given=workload.state)
     reference = [tensor.double() for tensor in exact.once()]
+    scaled = [output.double() * workload.scale for output in outputs]
     plain_error = None
-    if workload.implementation.startswith("triton"):
+    if workload.implementation.startswith("triton") or workload.implementation in contestants():
         plain = build(case, dtype=case.operands, implementation="reference", given=workload.state)
         plain_error = relative_error(plain.once(), reference)
     limit = error_gate(
@@ -162,7 +164,7 @@ def _judge(case: CostCase, outputs: list[torch.Tensor], workload: Workload) -> G
         condition=exact.condition(),
         plain_error=plain_error,
     )
-    return Gate(relative_error(outputs, reference), worst_row_error(outputs, reference), limit)
+    return Gate(relative_error(scaled, reference), worst_row_error(scaled, reference), limit)
 
 
 def open_case(case: CostCase) -> CostMeasurement | Declined:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, cast
 
+from kfc_bench.contestants import contestants
 from kfc_bench.curvature import APPROXIMATIONS
 from kfc_bench.curvature.likelihoods import FISHERS, Fisher
 from kfc_bench.errors import UserError
@@ -153,6 +154,7 @@ def _sweep(table: Table, device: str) -> list[CostCase]:
 
 def _check_implementations(table: Table, names: list[str], operators: list[str]) -> None:
     known = {"auto", "reference"} | {entry.name for operator in operators for entry in OPERATORS[operator].table}
+    known |= {entry.name for entry in contestants().values() if entry.operator in operators}
     for name in names:
         table.one_of("implementation", name, sorted(known))
 

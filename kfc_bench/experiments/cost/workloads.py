@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 import kfc_kernels
+from kfc_bench.contestants import contestants
 from kfc_bench.curvature import APPROXIMATIONS, Approximation, LayerBatch
 from kfc_bench.experiments.cost.case import SGD, CostCase
 from kfc_bench.experiments.cost.work import main_operator
@@ -21,6 +23,7 @@ from kfc_bench.optim import NaturalGradient
 from kfc_bench.problems.networks import NETWORKS
 from kfc_kernels import ConvGeometry
 from kfc_kernels.catalogue import implementations
+from kfc_kernels.dispatch import Case
 
 STEP_LR = 1e-3
 NEVER = 10**9
@@ -37,6 +40,8 @@ class Workload:
         condition: By how much the result amplifies an error of its input; 1 for sums and products.
         terms: Length of the longest sum behind one number of the result.
         state: What the measured phase starts from, so that another precision can start from the same.
+        scale: By what results are multiplied to be held to the reference, outside of what is timed: contestants have
+            conventions of their own.
     """
 
     parts: Sequence[tuple[float, Callable[[], object]]]
@@ -45,6 +50,7 @@ class Workload:
     terms: int
     condition: Callable[[], float] = lambda: 1.0
     state: Approximation | None = None
+    scale: float = 1.0
 
     def sample(self, clock: Clock) -> float:
         """Time one sample, in seconds."""
@@ -134,16 +140,20 @@ def _arguments(operator: str, geometry: ConvGeometry, draws: _Draws) -> list[Any
 def _operator(case: CostCase, operator: str, dtype: torch.dtype, implementation: str) -> Workload:
     (geometry,) = case.geometries
     arguments = _arguments(operator, geometry, _Draws(case, dtype))
-    function = getattr(kfc_kernels, operator)
-
-    def run() -> Tensor | list[Tensor]:
-        return function(*arguments, implementation=implementation)
+    contestant = contestants().get(implementation)
+    run: Callable[[], Tensor | list[Tensor]]
+    if contestant is not None and contestant.operator == operator:
+        run = contestant.ready(arguments, Case(geometry, dtype, torch.device(case.device)))
+        scale = contestant.scale(geometry, case.batch)
+    else:
+        run = partial(getattr(kfc_kernels, operator), *arguments, implementation=implementation)
+        scale = 1.0
 
     def once() -> list[Tensor]:
         result = run()
         return result if isinstance(result, list) else [result]
 
-    return Workload([(1.0, run)], once, _chosen(case, dtype, implementation), _longest_sum(case))
+    return Workload([(1.0, run)], once, _chosen(case, dtype, implementation), _longest_sum(case), scale=scale)
 
 
 def _longest_sum(case: CostCase) -> int:

@@ -1,0 +1,35 @@
+"""Contestants: other people's ways to compute what our operators do, and the plain formulas.
+
+Each file here holds one, or one package's, in a tuple ``CONTESTANTS``; it is found by being here. A file imports the
+package that it is about only when a call is prepared, so that all can be listed where none is installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+
+from kfc_bench.contestants.contestant import Contestant, Package
+
+
+@cache
+def contestants() -> dict[str, Contestant]:
+    """Find every contestant.
+
+    Returns:
+        Contestants by name, in the order of their files.
+
+    Raises:
+        ValueError: Two have the same name.
+    """
+    found: dict[str, Contestant] = {}
+    for module in pkgutil.iter_modules(__path__):
+        for entry in getattr(importlib.import_module(f"{__name__}.{module.name}"), "CONTESTANTS", ()):
+            if entry.name in found:
+                raise ValueError(f"{module.name}: there is another contestant {entry.name!r}")
+            found[entry.name] = entry
+    return found
+
+
+__all__ = ["Contestant", "Package", "contestants"]
