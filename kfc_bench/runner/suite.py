@@ -81,30 +81,60 @@ def load_suite(path: Path, device: str | None) -> Suite:
         The suite.
 
     Raises:
+        UserError: The file cannot be read, is not TOML, has a key or value that is not known, or needs a device that
+            is absent.
+    """
+    values = _read(path)
+    return _plan(path, values, resolve_device(device or _device(path, values)))
+
+
+def suites_by_device(path: Path) -> dict[str, Suite]:
+    """Read a suite file for every device that it is for, those that this machine lacks included.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The suite for ``"cpu"`` and for ``"cuda"``, or for the one of them that the file names.
+
+    Raises:
         UserError: The file cannot be read, is not TOML, or has a key or value that is not known.
     """
+    values = _read(path)
+    device = _device(path, values)
+    return {one: _plan(path, values, one) for one in (DEVICES[1:] if device == "auto" else (device,))}
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            values = tomllib.load(file)
+            return tomllib.load(file)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path}: not valid TOML: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
+
+
+def _device(path: Path, values: dict[str, Any]) -> str:
+    return Table(values, str(path)).choice("device", DEVICES, "auto")
+
+
+def _plan(path: Path, values: dict[str, Any], device: str) -> Suite:
+    if "section" not in values:
+        only = {key: value for key, value in values.items() if key != "device"}
+        return Suite(path.stem, device, (_section(only, str(path), path.stem, device),))
     whole = Table(values, str(path))
-    chosen = resolve_device(device or whole.choice("device", DEVICES, "auto"))
-    if "section" not in whole:
-        values.pop("device", None)
-        return Suite(path.stem, chosen, (_section(values, str(path), path.stem, chosen),))
+    whole.choice("device", DEVICES, "auto")
     tables = whole.tables("section")
     whole.done()
     sections = tuple(
-        _section(table, f"{path} [[section]] {index}", f"section {index}", chosen)
+        _section(table, f"{path} [[section]] {index}", f"section {index}", device)
         for index, table in enumerate(tables, start=1)
     )
     names = [section.name for section in sections]
     if len(set(names)) < len(names):
         raise UserError(f"{path}: two sections have the same name: {', '.join(names)}")
-    return Suite(path.stem, chosen, sections)
+    return Suite(path.stem, device, sections)
 
 
 def _section(values: Any, where: str, name: str, device: str) -> Section:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from kfc_bench.errors import UserError
-from kfc_bench.runner.suite import find_suite, load_suite
+from kfc_bench.runner.suite import find_suite, load_suite, suites_by_device
 from tests.helpers import LAYER, suite_text
 
 TRIALS = """
@@ -203,6 +203,24 @@ def test_the_device_asked_for_overrides_the_file_s(tmp_path):
     suite = load(tmp_path, suite_text().replace('"cpu"', '"cuda"'), "cpu")
     assert suite.device == "cpu"
     assert {case.columns()["device"] for case in suite.sections[0].plan.due({})} == {"cpu"}
+
+
+def test_the_device_asked_for_overrides_the_file_s_beside_sections_too(tmp_path):
+    assert load(tmp_path, 'device = "cuda"\n' + SECTION, "cpu").device == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("device", "planned"), [("auto", ["cpu", "cuda"]), ("cpu", ["cpu"]), ("cuda", ["cuda"]), (None, ["cpu", "cuda"])]
+)
+def test_a_suite_is_planned_for_each_of_its_devices_wherever_that_is(tmp_path, device, planned):
+    path = tmp_path / "mine.toml"
+    for text in (suite_text().replace('device = "cpu"\n', ""), SECTION):
+        path.write_text(f'device = "{device}"\n{text}' if device else text)
+        suites = suites_by_device(path)
+        assert list(suites) == planned
+        assert [
+            case.columns()["device"] for suite in suites.values() for case in suite.sections[0].plan.due({})
+        ] == planned
 
 
 def test_a_sweep_is_every_combination_once(tmp_path):
