@@ -139,10 +139,35 @@ def open_run(root: Path, environment: dict[str, Any], *, fresh: bool) -> tuple[R
     return Run(folder, described), f"new run {run_id}"
 
 
-def _write_new(folder: Path, environment: str) -> None:
-    """Make a run's folder with its environment; a run that is listed has all of it."""
+def add_run(root: Path, environment: dict[str, Any], records: list[Record]) -> tuple[Run, bool]:
+    """Write a whole run that was measured elsewhere, unless it is there.
+
+    Args:
+        root: The results folder.
+        environment: The run's environment record, with ``schema``, ``run_id`` and ``env_id``.
+        records: Its records.
+
+    Returns:
+        The run, and whether it was written now.
+
+    Raises:
+        UserError: It cannot be written; then nothing of it is there.
+    """
+    folder = root / environment["run_id"]
+    if (folder / ENVIRONMENT).exists():
+        return load_run(folder), False
+    shutil.rmtree(folder, ignore_errors=True)
+    lines = "".join(json.dumps(record, separators=(",", ":")) + "\n" for record in records)
+    _write_new(folder, json.dumps(environment, indent=2) + "\n", lines)
+    return Run(folder, environment), True
+
+
+def _write_new(folder: Path, environment: str, journal: str = "") -> None:
+    """Make a run's folder, its environment last: a run that is listed has all of it."""
     try:
         folder.mkdir(parents=True)
+        if journal:
+            (folder / JOURNAL).write_text(journal)
         partial = folder / f"{ENVIRONMENT}.partial"
         partial.write_text(environment)
         partial.rename(folder / ENVIRONMENT)
