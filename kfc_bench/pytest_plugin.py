@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from kfc_bench.resources import share
@@ -13,7 +15,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--benchmark",
         action="store_true",
         dest="kfc_benchmark",
-        help="Run benchmarks: with no path those of KFC Bench's suites, else the bench_*.py files of the paths given.",
+        help="Run benchmarks: with no path those of KFC Bench's suites alone, else bench_*.py files of the paths too.",
     )
 
 
@@ -24,3 +26,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("python_files", "bench_*.py")
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         config.args = [str(share("suites"))]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
+    """Add the device, the GPU and its driver; leave out the processor's clock of the moment, equal in no two runs."""
+    if not config.getoption("kfc_benchmark"):
+        return
+    from kfc_bench.measure.environment import environment, resolve_device
+
+    here = environment(resolve_device("auto"))
+    machine_info |= {name: here[name] for name in ("device_kind", "device", "gpu", "driver")}
+    for name in ("hz_actual", "hz_actual_friendly"):
+        machine_info.get("cpu", {}).pop(name, None)

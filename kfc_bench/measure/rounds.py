@@ -1,24 +1,15 @@
-"""Handing samples of any clock to pytest-benchmark, by its public interface alone."""
+"""Handing visits of any clock to pytest-benchmark, by its public interface alone."""
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from kfc_bench.measure.clock import Clock
+from collections.abc import Iterable
 
 
-class Sampled(Protocol):
-    """Something that takes a sample of itself."""
-
-    def sample(self, clock: Clock) -> float:
-        """Return the seconds of one sample."""
-
-
-class SampleTimer:
-    """A timer whose time passes only when a sample says so.
+class VisitTimer:
+    """A timer whose time passes only when a round says so.
 
     Given as ``@pytest.mark.benchmark(timer=...)``, it makes each round of ``benchmark.pedantic`` last exactly
-    as long as the sample taken in it, be it a CUDA event's or a weighted sum of several.
+    as long as the visit it stands for, whose seconds may be a CUDA event's or a weighted sum of several.
     """
 
     def __init__(self) -> None:
@@ -28,23 +19,27 @@ class SampleTimer:
         """Return the seconds so far."""
         return self._seconds
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self._seconds += seconds
 
 
 class Round:
-    """One round: a sample is taken, and the timer advances by it.
+    """One round is one visit: the timer advances by the median of its samples.
+
+    The visits were made before: which of them count, and how many are enough, is known only at the end.
 
     Args:
         timer: The benchmark's timer.
-        clock: Takes the sample.
-        workload: Has ``sample(clock)``, in seconds.
+        medians: Each visit's median, in seconds; a call takes the next.
     """
 
-    def __init__(self, timer: SampleTimer, clock: Clock, workload: Sampled) -> None:
-        self._timer, self._clock, self._workload = timer, clock, workload
+    def __init__(self, timer: VisitTimer, medians: Iterable[float]) -> None:
+        self._timer, self._medians = timer, iter(medians)
 
     def __call__(self) -> None:
-        """Take the sample."""
-        self._timer.advance(self._workload.sample(self._clock))
+        """Last as long as the next visit."""
+        self._timer.advance(next(self._medians))

@@ -1,6 +1,7 @@
 """A plugin for the `pytest` under test: what PLANTED names is put in the place of the real thing.
 
-``steady``: times of ten milliseconds with one per cent of noise; ``slower``: so, but `precondition` takes a fifth longer;
+``steady``: times of ten milliseconds with one per cent of noise; ``slower``: the same, but `precondition` takes a
+fifth longer;
 ``wrong``: a gate that nothing passes; ``unsupported``: an implementation that declines.
 """
 

@@ -9,34 +9,135 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from kfc_bench.experiments.cost.case import CostCase
-from kfc_bench.measure.rounds import Round, SampleTimer
+from kfc_bench.measure.rounds import Round, VisitTimer
 from kfc_bench.resources import share
-from kfc_bench.runner.suite import load_suite
+from kfc_bench.results.fingerprint import FINGERPRINT
+from kfc_bench.results.frames import load_results
+from kfc_bench.runner.suite import load_suite, suites_by_device
+from tests.helpers import cli
 
 ROOT = Path(__file__).parents[2]
+QUICKEST = "cpu and kfc and precondition"
 
 
-def run_pytest(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_pytest(*arguments: str, planted: str | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-p", "no:xdist", *arguments]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    if planted:
+        command += ["-p", "tests.suites.planted"]
+        environment["PLANTED"] = planted
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
 
 
-def test_the_option_runs_the_suites_and_saves_what_a_reviewer_asks_for(tmp_path):
-    file = tmp_path / "benchmark.json"
-    answer = run_pytest("--benchmark", "-k", "kfc", "--benchmark-json", str(file))
+def last_line(answer: subprocess.CompletedProcess[str]) -> str:
+    return answer.stdout.splitlines()[-1].strip("= ")
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """What ``pytest --benchmark`` says and saves."""
+    file = tmp_path_factory.mktemp("saved") / "benchmark.json"
+    answer = run_pytest("--benchmark", "-rs", f"--benchmark-json={file}")
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    benchmarks = json.loads(file.read_text())["benchmarks"]
-    assert len(benchmarks) == 3
-    for benchmark in benchmarks:
-        extra = benchmark["extra_info"]
+    return answer, file
+
+
+def test_cpu_cases_run_and_without_a_gpu_cuda_cases_are_skipped_with_a_reason(saved):
+    answer, file = saved
+    devices = [benchmark["extra_info"]["device"] for benchmark in json.loads(file.read_text())["benchmarks"]]
+    assert devices.count("cpu") == 5
+    assert "warning" not in last_line(answer)
+    if not torch.cuda.is_available():
+        assert last_line(answer).startswith("5 passed, 5 skipped in")
+        assert "torch sees no CUDA device here" in answer.stdout
+
+
+def test_what_is_saved_holds_the_record_and_where_it_was_measured(saved):
+    content = json.loads(saved[1].read_text())
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    assert content["machine_info"]["device_kind"] == kind
+    assert {"device", "gpu", "driver"} <= set(content["machine_info"])
+    for benchmark in content["benchmarks"]:
+        extra, stats = benchmark["extra_info"], benchmark["stats"]
+        assert benchmark["params"]["name"].startswith(f"{extra['device']}, ")
         assert extra["rel_error"] <= extra["error_gate"]
-        assert extra["implementation"] == "reference"
-        assert extra["environment"]["torch"]
-        assert benchmark["stats"]["rounds"] == 12
-        assert benchmark["stats"]["min"] > 0
+        assert (extra["status"], extra["experiment"]) == ("ok", "cost")
+        assert {"implementation", "case_id", "batch", "precision", "samples", "peak_memory_bytes"} <= set(extra)
+        assert ("percent_of_limit" in extra) == ("flops_minimal" in extra) == (extra.get("phase") != "step")
+        assert set(FINGERPRINT) <= set(extra["environment"])
+        assert 12 <= stats["rounds"] == len(stats["data"]) <= 40
+        assert extra["stop_reason"] in ("half_width", "seconds", "visits")
+        assert extra["time_ci_low_s"] <= stats["median"] <= extra["time_ci_high_s"]
+        assert not {"time_median_s", "visits", "visit_medians_s"} & set(extra)
+
+
+def test_its_cases_take_every_core(saved):
+    environments = [entry["extra_info"]["environment"] for entry in json.loads(saved[1].read_text())["benchmarks"]]
+    alone = subprocess.run(
+        [sys.executable, "-c", "import torch; print(torch.get_num_threads())"], capture_output=True, text=True
+    )
+    assert {environment["threads"] for environment in environments} == {int(alone.stdout)}
+
+
+def test_import_brings_it_into_results(saved, tmp_path):
+    done = cli("import", saved[1], "--results", "results", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    frames = load_results([tmp_path / "results"])
+    cost = frames.cost[frames.cost["device"] == "cpu"].set_index("case_id")
+    assert set(cost["status"]) == {"ok"}
+    for benchmark in json.loads(saved[1].read_text())["benchmarks"]:
+        if benchmark["extra_info"]["device"] == "cpu":
+            assert cost.loc[benchmark["extra_info"]["case_id"], "time_median_s"] == benchmark["stats"]["median"]
+    for command in ("summary", "export"):
+        assert cli(command, "results", cwd=tmp_path).returncode == 0
+
+
+def test_a_slowdown_fails_the_comparison_and_is_named(tmp_path):
+    def benchmark(planted, *arguments):
+        cases = "cpu and kfc and not step"
+        return run_pytest("--benchmark", "-k", cases, f"--benchmark-storage={tmp_path}", *arguments, planted=planted)
+
+    compare = ["--benchmark-compare", "--benchmark-compare-fail=median:10%"]
+    before = benchmark("steady", "--benchmark-save=before")
+    assert before.returncode == 0, before.stdout + before.stderr
+    same = benchmark("steady", *compare)
+    assert same.returncode == 0, same.stdout + same.stderr
+    assert "warning" not in (same.stdout + same.stderr).lower()
+    slower = benchmark("slower", *compare)
+    assert slower.returncode != 0
+    regressed = [line for line in slower.stderr.splitlines() if "PercentageRegressionCheck" in line]
+    assert len(regressed) == 1
+    assert "cpu, kfc precondition, cifar10.conv1, batch 16" in regressed[0]
+
+
+@pytest.mark.parametrize(
+    ("planted", "code", "outcome", "reason"),
+    [
+        ("wrong", 1, "1 failed", "wrong: error"),
+        ("unsupported", 0, "1 skipped", "it takes no such geometry"),
+    ],
+)
+def test_a_case_that_is_not_timed_says_why(planted, code, outcome, reason):
+    answer = run_pytest("--benchmark", "-rs", "-k", QUICKEST, planted=planted)
+    assert answer.returncode == code
+    assert last_line(answer).startswith(f"{outcome}, 9 deselected in")
+    assert reason in answer.stdout
+
+
+def test_disabled_each_case_is_run_once(tmp_path):
+    file = tmp_path / "benchmark.json"
+    answer = run_pytest("--benchmark", "--benchmark-disable", "-k", QUICKEST, f"--benchmark-json={file}")
+    assert answer.returncode == 0, answer.stdout
+    assert last_line(answer).startswith("1 passed, 9 deselected in")
+    assert not file.exists()
+
+
+def test_without_pytest_benchmark_s_plugin_the_option_is_known_all_the_same():
+    answer = run_pytest("-p", "no:benchmark", "--collect-only", "-q", "tests/suites")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
 
 
 def test_a_plain_pytest_leaves_the_suites_alone():
@@ -52,11 +153,11 @@ def test_a_path_is_kept_when_the_option_is_given(tmp_path):
     assert "bench_cost" not in answer.stdout
 
 
-def test_the_bench_suite_has_five_cases():
-    suite = load_suite(share("suites") / "bench.toml", "cpu")
-    cases = [case for section in suite.sections for case in section.plan.due({})]
-    assert len(cases) == 5
-    assert all(isinstance(case, CostCase) for case in cases)
+def test_the_bench_suite_has_five_cases_on_each_device():
+    suites = suites_by_device(share("suites") / "bench.toml")
+    cases = {name: [case for part in suite.sections for case in part.plan.due({})] for name, suite in suites.items()}
+    assert {name: len(own) for name, own in cases.items()} == {"cpu": 5, "cuda": 5}
+    assert all(isinstance(case, CostCase) and case.device == name for name, own in cases.items() for case in own)
 
 
 @pytest.mark.parametrize("name", ["quickstart", "campaign"])
@@ -65,12 +166,10 @@ def test_shipped_suites_are_valid(name):
     assert all(section.plan.total >= len(section.plan.due({})) > 0 for section in suite.sections)
 
 
-def test_a_round_lasts_as_long_as_its_sample():
-    class Workload:
-        def sample(self, clock: object) -> float:
-            return 0.25 if clock == "a clock" else 0.0
-
-    timer = SampleTimer()
-    before = timer()
-    Round(timer, "a clock", Workload())()
-    assert timer() - before == 0.25
+def test_a_round_lasts_as_long_as_its_visit():
+    timer = VisitTimer()
+    one_round = Round(timer, [0.25, 0.5])
+    one_round()
+    assert timer() == 0.25
+    one_round()
+    assert timer() == 0.75
