@@ -1,4 +1,4 @@
-"""Bytes that the plain operators hold while they run."""
+"""Bytes that the plain operators are given, and hold while they run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kfc_kernels import ConvGeometry
 
 @dataclass(frozen=True)
 class Footprint:
-    """What the plain operators of one layer hold at once, in bytes.
+    """What the plain operators of one layer are given and hold at once, in bytes.
 
     Attributes:
         geometry: The layer.
@@ -45,9 +45,20 @@ class Footprint:
         return padded + plain + (self.patches if layer.bias else 0)
 
     @property
+    def inputs(self) -> int:
+        """The layer's input, ``[N, C, *in]``."""
+        layer = self.geometry
+        return self.element_size * self.batch * layer.in_channels * math.prod(layer.in_size)
+
+    @property
     def output_gradients(self) -> int:
-        """A copy of the backpropagated vectors, ``[V, N, K, |T|]``."""
+        """The backpropagated vectors or a copy of them, ``[V, N, K, |T|]``."""
         return self.element_size * self.vectors * self.batch * self.geometry.out_channels * self.geometry.positions
+
+    @property
+    def given(self) -> int:
+        """What a phase is given: the input, the backpropagated vectors and a gradient."""
+        return self.inputs + self.output_gradients + self.element_size * self.geometry.parameters
 
     @property
     def example_gradients(self) -> int:

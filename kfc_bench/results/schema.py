@@ -56,6 +56,7 @@ COST_COLUMNS = (
     "peak_memory_bytes",
     "peak_rss_bytes",
     "predicted_bytes",
+    "predicted_call_s",
     "energy_j",
     "sm_clock_mhz",
     "temperature_c",

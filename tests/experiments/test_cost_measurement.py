@@ -7,7 +7,7 @@ import torch
 from kfc_bench.curvature import APPROXIMATIONS
 from kfc_bench.experiments.cost import COST
 from kfc_bench.experiments.cost.case import PHASES
-from kfc_bench.experiments.cost.measurement import CostMeasurement, Declined, open_case, predicted_bytes
+from kfc_bench.experiments.cost.measurement import CostMeasurement, Declined, open_case
 from kfc_bench.experiments.cost.work import work
 from kfc_bench.experiments.cost.workloads import SGD_VARIANTS, build
 from kfc_bench.measure.ceilings import Ceilings
@@ -147,29 +147,6 @@ def test_a_wrong_result_is_not_timed(monkeypatch, operator, values):
     assert "against float64" in record["reason"]
     assert record["rel_error"] > record["error_gate"]
     assert not any(name.startswith("time_") for name in record)
-
-
-def test_what_would_not_fit_is_not_tried():
-    case = cost_case(approximation="exact", phase="refresh", memory_limit_bytes=1000)
-    measurement = open_case(case)
-    record = journalled(case, measurement.record())
-    assert record["status"] == "unsupported"
-    assert record["predicted_bytes"] == predicted_bytes(case) > 1000
-    assert "predicted to need" in record["reason"]
-    assert not measurement.visit()
-
-
-def test_a_step_with_type2_vectors_is_predicted_to_need_more():
-    once, all_classes = (
-        predicted_bytes(cost_case(approximation="diagonal", phase="step", network="digits", batch=64, fisher=fisher))
-        for fisher in ("mc", "type2")
-    )
-    assert all_classes > 5 * once
-
-
-def test_nothing_is_predicted_for_sgd_and_operators():
-    assert predicted_bytes(cost_case(approximation="sgd", phase="step", network="digits")) == 0
-    assert predicted_bytes(cost_case(operator="exact_fisher")) == 0
 
 
 def test_a_step_is_the_mean_over_its_cycle_of_periods():

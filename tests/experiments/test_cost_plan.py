@@ -105,11 +105,84 @@ def test_a_described_layer():
     )
     (case,) = plan(text).due({})
     assert case.geometry == ConvGeometry.conv(4, 6, (8, 6), (3, 1), stride=2, padding=(1, 0), groups=2, bias=True)
-    assert case.layer == "4->6 8x6 k3x1 groups 2"
+    assert case.layer == "4->6 8x6 k3x1 stride 2 groups 2 bias"
     assert case.columns()["size"] == "8x6"
 
 
+GRID = "grid = { channels = [16, 64], size = [7, 14], kernel = [1, 3] }"
+
+
+def test_a_grid_is_every_combination_with_the_map_kept():
+    cases = plan(sweep('operator = "input_factor"', GRID, "batch = 4")).due({})
+    assert [case.geometry for case in cases] == [
+        ConvGeometry.conv(channels, channels, (size, size), kernel, padding=kernel // 2)
+        for channels in (16, 64)
+        for size in (7, 14)
+        for kernel in (1, 3)
+    ]
+    assert {case.geometry.out_size for case in cases if case.geometry.in_size == (7, 7)} == {(7, 7)}
+
+
+def test_a_grid_sweeps_stride_and_groups_too_and_takes_a_padding():
+    text = sweep('operator = "input_factor"', GRID.replace(" }", ", stride = [1, 2], groups = [1, 4], padding = 0 }"))
+    cases = plan(text + "batch = 4").due({})
+    assert len(cases) == 8 * 4
+    assert {case.geometry.groups for case in cases} == {1, 4}
+    assert {case.geometry.padding for case in cases} == {((0, 0), (0, 0))}
+    assert len({case.layer for case in cases}) == 8 * 4
+
+
+def test_layers_and_a_grid_stand_side_by_side():
+    cases = plan(sweep('operator = "input_factor"', 'layer = "digits.conv1"', GRID, "batch = 4")).due({})
+    assert [case.layer for case in cases][:2] == ["digits.conv1", "16->16 7x7 k1x1"]
+    assert len(cases) == 9
+
+
+ALIKE = {
+    "plain": "",
+    "stride": "stride = 2",
+    "padding": "padding = 1",
+    "dilation": "dilation = 2",
+    "groups": "groups = 2",
+    "bias": "bias = true",
+    "mode": 'padding = 1, padding_mode = "circular"',
+}
+
+
+def test_layers_that_differ_never_share_a_name_nor_a_group():
+    more = [
+        LAYER.replace(" }", f", {words} }}" if words else " }").removeprefix("layer = ") for words in ALIKE.values()
+    ]
+    cases = plan(sweep('operator = "input_factor"', f"layer = [{', '.join(more)}]", "batch = 4")).due({})
+    assert len({case.layer for case in cases}) == len({case.group for case in cases}) == len(ALIKE)
+
+
+def test_limits_reach_the_cases():
+    text = sweep('operator = "input_factor"', LAYER, "batch = 4", "call_limit_s = 0.5")
+    text += sweep('operator = "output_factor"', LAYER, "batch = 4")
+    assert [case.call_limit_s for case in plan(text).due({})] == [0.5, None]
+
+
 MISTAKES = {
+    "grid-key": (
+        sweep('operator = "input_factor"', GRID.replace("kernel", "kernels"), "batch = 1"),
+        r"\[\[sweep\]\] 1 grid: key 'kernel' is missing",
+    ),
+    "grid-unknown": (
+        sweep('operator = "input_factor"', GRID.replace(" }", ", strides = 2 }"), "batch = 1"),
+        r"\[\[sweep\]\] 1 grid: unknown key 'strides' \(did you mean 'stride'",
+    ),
+    "grid-zero": (
+        sweep('operator = "input_factor"', GRID.replace("[7, 14]", "[0, 14]"), "batch = 1"),
+        "size = 0 must be at least 1",
+    ),
+    "grid-groups": (
+        sweep('operator = "input_factor"', GRID.replace(" }", ", groups = 3 }"), "batch = 1"),
+        "do not divide into 3 groups",
+    ),
+    "grid-table": (sweep('operator = "input_factor"', "grid = 3", "batch = 1"), "grid = 3 must be of type dict"),
+    "no-layer": (sweep('operator = "input_factor"', "batch = 1"), "key 'layer' is missing"),
+    "call-limit": (sweep('operator = "input_factor"', LAYER, "batch = 1", "call_limit_s = -1"), "call_limit_s = -1"),
     "approximation": (sweep('approximation = "kfk"', 'phase = "refresh"', LAYER, "batch = 1"), "did you mean 'kfc'"),
     "operator": (sweep('operator = "input_factors"', LAYER, "batch = 1"), "did you mean 'input_factor'"),
     "batch": (sweep('operator = "input_factor"', LAYER, "batch = 0"), "batch = 0 must be at least 1"),
@@ -151,6 +224,7 @@ SAME = {
     "rule": {"rule": StoppingRule(seconds=99.0)},
     "timeout_s": {"timeout_s": 1.0},
     "memory_limit_bytes": {"memory_limit_bytes": 5},
+    "call_limit_s": {"call_limit_s": 5.0},
     "layer": {"layer": "another name"},
     "periods-of-no-step": {"statistics_every": 7, "inverses_every": 9},
 }

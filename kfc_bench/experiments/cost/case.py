@@ -46,6 +46,7 @@ class CostCase(Case):
         rule: When to stop.
         timeout_s: Seconds without a sign of life before the case is given up.
         memory_limit_bytes: Predicted need above which the case is not tried; None for what is free.
+        call_limit_s: Predicted seconds a call above which the case is not tried; None for no limit.
         energy: Whether the energy of a call is measured too, which takes a second more.
     """
 
@@ -68,6 +69,7 @@ class CostCase(Case):
     rule: StoppingRule
     timeout_s: float
     memory_limit_bytes: int | None
+    call_limit_s: float | None = None
     energy: bool = False
     experiment: str = field(default="cost", init=False)
 

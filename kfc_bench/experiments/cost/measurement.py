@@ -8,17 +8,16 @@ from dataclasses import dataclass, field
 import torch
 
 from kfc_bench.contestants import contestants
-from kfc_bench.curvature import APPROXIMATIONS
-from kfc_bench.experiments.cost.case import SGD, CostCase
+from kfc_bench.experiments.cost.case import CostCase
+from kfc_bench.experiments.cost.prediction import infeasible
 from kfc_bench.experiments.cost.work import work
 from kfc_bench.experiments.cost.workloads import Workload, build
 from kfc_bench.measure.ceilings import measured_ceilings
 from kfc_bench.measure.clock import Clock, clock_for
 from kfc_bench.measure.correctness import ROW_FACTOR, error_gate, relative_error, worst_row_error
-from kfc_bench.measure.memory import PeakMemory, available_bytes, is_out_of_memory, peak_memory
+from kfc_bench.measure.memory import PeakMemory, is_out_of_memory, peak_memory
 from kfc_bench.measure.precision import set_precision
 from kfc_bench.measure.visits import Visits
-from kfc_bench.problems.networks import NETWORKS
 from kfc_bench.results.schema import Record
 from kfc_kernels import UnsupportedError
 
@@ -124,31 +123,6 @@ class CostMeasurement:
         return record
 
 
-def predicted_bytes(case: CostCase) -> int:
-    """Predict the memory that a case needs at its peak, its checks in float64 apart.
-
-    Args:
-        case: The case.
-
-    Returns:
-        Bytes; 0 for operators and SGD, which are tried.
-    """
-    if case.approximation in (None, SGD):
-        return 0
-    all_classes = case.phase == "step" and case.fisher == "type2"
-    vectors = NETWORKS[str(case.network)].classes if all_classes else 1
-    predicted = APPROXIMATIONS[str(case.approximation)].predicted_bytes(
-        case.geometries, case.batch, vectors, case.torch_dtype.itemsize
-    )
-    needed = {
-        "accumulate": predicted.accumulate,
-        "refresh": max(predicted.accumulate, predicted.refresh),
-        "precondition": max(predicted.accumulate, predicted.refresh),
-        "step": max(predicted.accumulate, predicted.refresh),
-    }
-    return needed[str(case.phase)]
-
-
 def _judge(case: CostCase, outputs: list[torch.Tensor], workload: Workload) -> Gate:
     exact = build(case, dtype=torch.float64, implementation="reference", given=workload.state)
     reference = [tensor.double() for tensor in exact.once()]
@@ -177,11 +151,9 @@ def open_case(case: CostCase) -> CostMeasurement | Declined:
         A measurement that can be visited, or one that has ended as ``unsupported`` or ``wrong``.
     """
     set_precision(case.precision)
-    predicted = predicted_bytes(case)
-    limit = case.memory_limit_bytes or available_bytes(case.device)
-    if predicted > limit:
-        reason = f"predicted to need {predicted / 2**30:.2f} GiB, the limit is {limit / 2**30:.2f} GiB"
-        return Declined({"status": "unsupported", "reason": reason, "predicted_bytes": predicted})
+    declined = infeasible(case)
+    if declined is not None:
+        return Declined(declined)
     clock = clock_for(case.device)
     workload = build(case, dtype=case.operands, implementation=case.implementation)
     start = time.perf_counter()

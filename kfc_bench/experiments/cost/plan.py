@@ -13,12 +13,11 @@ from kfc_bench.curvature.likelihoods import FISHERS, Fisher
 from kfc_bench.errors import UserError
 from kfc_bench.experiments.base import Case
 from kfc_bench.experiments.cost.case import PHASES, SGD, Cache, CostCase, Phase
+from kfc_bench.experiments.cost.places import layers, networks
 from kfc_bench.experiments.table import Table
 from kfc_bench.measure.precision import PRECISIONS, Precision
 from kfc_bench.measure.visits import StoppingRule
-from kfc_bench.problems.networks import NETWORKS, layer_geometries
 from kfc_bench.results.schema import Record
-from kfc_kernels import ConvGeometry
 from kfc_kernels.catalogue import OPERATORS
 
 DTYPES = ("float32", "float64")
@@ -77,9 +76,8 @@ def _limits(table: Table) -> dict[str, Any]:
     most = table.positive("most_visits", table.take("most_visits", int, rule.most_visits))
     if most < least:
         raise UserError(f"{table.where}: most_visits = {most} must be at least least_visits = {least}")
-    limit = table.take("memory_limit_gib", float, 0.0)
-    if limit < 0:
-        raise UserError(f"{table.where}: memory_limit_gib = {limit} must not be negative; 0 is no limit")
+    memory = _limit(table, "memory_limit_gib")
+    call = _limit(table, "call_limit_s")
     return {
         "rule": StoppingRule(
             half_width=table.positive("half_width", table.take("half_width", float, rule.half_width)),
@@ -88,12 +86,20 @@ def _limits(table: Table) -> dict[str, Any]:
             seconds=table.positive("seconds", table.take("seconds", float, rule.seconds)),
         ),
         "timeout_s": table.positive("timeout_s", table.take("timeout_s", float, 120.0)),
-        "memory_limit_bytes": int(limit * 2**30) or None,
+        "memory_limit_bytes": int(memory * 2**30) or None,
+        "call_limit_s": call or None,
         "energy": table.take("energy", bool, False),
         "damping": table.positive("damping", table.take("damping", float, 1e-3)),
         "statistics_every": table.positive("statistics_every", table.take("statistics_every", int, 10)),
         "inverses_every": table.positive("inverses_every", table.take("inverses_every", int, 20)),
     }
+
+
+def _limit(table: Table, key: str) -> float:
+    limit = table.take(key, float, 0.0)
+    if limit < 0:
+        raise UserError(f"{table.where}: {key} = {limit} must not be negative; 0 is no limit")
+    return limit
 
 
 def _axes(table: Table, device: str) -> dict[str, list[Any]]:
@@ -112,12 +118,12 @@ def _sweep(table: Table, device: str) -> list[CostCase]:
     contestants: list[tuple[str | None, str | None, str | None]]
     if "operator" in table:
         contestants = [(operator, None, None) for operator in table.choices("operator", tuple(OPERATORS))]
-        places = _layers(table)
+        places = layers(table)
     else:
         approximations = table.choices("approximation", CONTESTANTS)
         phases = table.choices("phase", PHASES)
         contestants = [(None, approximation, phase) for phase, approximation in product(phases, approximations)]
-        places = _networks(table) if "network" in table else _layers(table)
+        places = networks(table) if "network" in table else layers(table)
         if "step" in phases and "network" not in table:
             raise UserError(f"{table.where}: phase 'step' is measured on a network; add network = \"cifar10\", say")
         if any(precision in ("bf16", "fp16") for precision in axes["precision"]):
@@ -157,63 +163,3 @@ def _check_implementations(table: Table, names: list[str], operators: list[str])
     known |= {entry.name for entry in contestants().values() if entry.operator in operators}
     for name in names:
         table.one_of("implementation", name, sorted(known))
-
-
-Place = tuple[str | None, str | None, ConvGeometry | None]
-
-
-def _networks(table: Table) -> list[Place]:
-    return [(network, None, None) for network in table.choices("network", tuple(NETWORKS))]
-
-
-def _layers(table: Table) -> list[Place]:
-    places: list[Place] = []
-    for value in table.sweep("layer", object):
-        if isinstance(value, str):
-            places.append((None, value, _named_layer(table, value)))
-        else:
-            geometry = _described_layer(Table(value, f"{table.where} layer"))
-            places.append((None, _name(geometry), geometry))
-    return places
-
-
-def _named_layer(table: Table, name: str) -> ConvGeometry:
-    network, _, layer = name.partition(".")
-    table.one_of("layer's network", network, tuple(NETWORKS))
-    geometries = layer_geometries(network)
-    table.one_of(f"layer of {network}", layer, tuple(geometries))
-    return geometries[layer]
-
-
-def _described_layer(table: Table) -> ConvGeometry:
-    def per_axis(key: str, default: int | None = None, kind: Any = int | list) -> Any:
-        value = table.take(key, kind, default)
-        if isinstance(value, list) and not (value and all(type(entry) is int for entry in value)):
-            raise UserError(f"{table.where}: {key} = {value!r} must be an integer, or a list of them, one per axis")
-        return value
-
-    size = per_axis("size")
-    sizes = (size, size) if isinstance(size, int) else tuple(size)
-    arguments: dict[str, Any] = {
-        "in_channels": table.take("in_channels", int),
-        "out_channels": table.take("out_channels", int),
-        "in_size": sizes,
-        "kernel": per_axis("kernel"),
-        "stride": per_axis("stride", 1),
-        "padding": per_axis("padding", 0, int | str | list),
-        "dilation": per_axis("dilation", 1),
-        "padding_mode": table.take("padding_mode", str, "zeros"),
-        "groups": table.take("groups", int, 1),
-        "bias": table.take("bias", bool, False),
-    }
-    table.done()
-    try:
-        return ConvGeometry.conv(**arguments)
-    except ValueError as error:
-        raise UserError(f"{table.where}: {error}") from None
-
-
-def _name(geometry: ConvGeometry) -> str:
-    size, kernel = ("x".join(map(str, values)) for values in (geometry.in_size, geometry.kernel))
-    grouped = f" groups {geometry.groups}" if geometry.groups > 1 else ""
-    return f"{geometry.in_channels}->{geometry.out_channels} {size} k{kernel}{grouped}"
