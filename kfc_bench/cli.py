@@ -55,14 +55,20 @@ def options(
 
 @app.command()
 def run(
-    suite: Annotated[str, typer.Argument(help="A suite that comes along (quickstart, campaign) or a .toml file.")],
+    suite: Annotated[str, typer.Argument(help="A suite that comes along (quickstart, layers, campaign) or a .toml.")],
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda; overrides the suite's.")] = None,
-    results: Annotated[Path | None, typer.Option(help="Where results go; results/SUITE if not given.")] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="Which of the suite's variants; the device's own if not given.")
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="Where results go; results/SUITE, or results/SUITE-VARIANT, if not given.")
+    ] = None,
     filters: Annotated[
         list[str] | None, typer.Option("--filter", help="key=value[,value]: only such cases; repeatable.")
     ] = None,
     list_cases: Annotated[bool, typer.Option("--list", help="List the cases and stop.")] = False,
     fresh: Annotated[bool, typer.Option(help="Begin a new run even if one could be gone on with.")] = False,
+    csv: Annotated[bool, typer.Option("--csv/--no-csv", help="Write CSV files too.")] = True,
 ) -> None:
     """Measure a suite, keeping every finished record; run it again to go on."""
     from kfc_bench.measure.environment import environment
@@ -75,7 +81,7 @@ def run(
     from kfc_bench.runner.suite import find_suite, load_suite
 
     console = Console()
-    loaded = load_suite(find_suite(suite), device)
+    loaded = load_suite(find_suite(suite), device, variant)
     wanted = [parse_filter(text) for text in filters or []]
     if list_cases:
         for section in loaded.sections:
@@ -84,7 +90,7 @@ def run(
             for case in cases:
                 _say(console, f"  {case.case_id}  {case.label}")
         return
-    root = results or Path("results") / loaded.name
+    root = results or Path("results") / (loaded.name if variant is None else f"{loaded.name}-{variant}")
     known = (case.columns() for section in loaded.sections for case in section.plan.due({}))
     if not root.exists() and not any(matches(columns, wanted) for columns in known):
         words = " ".join(f"--filter {text}" for text in filters or [])
@@ -93,14 +99,22 @@ def run(
         description = environment(loaded.device)
         current, line = open_run(root, description, fresh=fresh)
         _say(console, f"{description['device']}: {line}")
+        executor = Executor(loaded, current, wanted, console)
         try:
-            records = Executor(loaded, current, wanted, console).execute()
+            records = executor.execute()
         except KeyboardInterrupt:
             kept = len(current.records())
             raise UserInterrupt(f"interrupted: {kept} records are kept in {root}; run again to go on") from None
         frames = to_frames(records, {current.environment["env_id"]: current.environment})
-        written = export_csv(frames, root)
+        written = export_csv(frames, root) if csv else []
     print_summary(frames, console)
+    if executor.out_of_time:
+        total, finished = (sum(column) for column in zip(*executor.counts().values(), strict=True))
+        _say(
+            console,
+            f"the time limit of {loaded.time_limit_s:g} s has passed: {total - finished} of {total} cases "
+            "were not reached; run again to go on",
+        )
     for path in written:
         _say(console, f"wrote {path}")
     _say(console, f"next: kfc-bench dashboard {root}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -178,7 +179,7 @@ def _write_new(folder: Path, environment: str, journal: str = "") -> None:
 
 @contextmanager
 def locked(root: Path) -> Iterator[None]:
-    """Hold the results folder's lock; the system lets it go when the process ends, however it ends.
+    """Hold a results folder's lock, on the folder itself; the system lets it go when the process ends, however it does.
 
     Args:
         root: The folder; created if absent.
@@ -191,14 +192,16 @@ def locked(root: Path) -> Iterator[None]:
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
-        file = (root / ".lock").open("a+")
+        folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
         raise UserError(f"{root}: {error.strerror}; name a folder that can be written with --results") from error
-    with file:
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
                 f"{root}: another kfc-bench is writing to this folder; wait for it, or use another --results folder"
             ) from None
         yield
+    finally:
+        os.close(folder)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import connection, resource_tracker
 from multiprocessing.context import SpawnProcess
@@ -27,6 +29,24 @@ CHECK_ROOM = 4
 """A worker may hold so many times a case's memory limit: inputs, the case, and its check in float64."""
 
 
+@contextmanager
+def _interrupt_held_back() -> Iterator[None]:
+    """Start a process with Ctrl-C blocked, so that it is the runner's alone to answer, once the start is whole."""
+    # Starting multiprocessing's tracker would unblock it.
+    resource_tracker.ensure_running()
+    held: list[int] = []
+    # The mask is what the new process inherits; the handler is for this process's other threads, which it leaves out.
+    handler = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if held:
+        raise KeyboardInterrupt
+
+
 @dataclass
 class _Worker:
     """A worker process and the pipe to it."""
@@ -42,14 +62,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=serve, args=(theirs, memory_limit_bytes), daemon=True)
-        # The worker starts with Ctrl-C blocked, so that it is the runner's alone to answer; starting
-        # multiprocessing's tracker would unblock it.
-        resource_tracker.ensure_running()
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
+        with _interrupt_held_back():
             process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
         worker = cls(process, ours, memory_limit_bytes)
         try:
@@ -86,6 +100,9 @@ class _Worker:
 class Executor:
     """Runs a suite into a run.
 
+    Attributes:
+        out_of_time: Whether the suite's time limit ended the last `execute` before all was done.
+
     Args:
         suite: The suite.
         run: Where its records go.
@@ -97,11 +114,13 @@ class Executor:
     run: Run
     filters: Sequence[Filter]
     console: Console
-    _records: dict[str, Record] = field(default_factory=dict)
-    _worker: _Worker | None = None
+    out_of_time: bool = field(default=False, init=False)
+    _records: dict[str, Record] = field(default_factory=dict, init=False)
+    _worker: _Worker | None = field(default=None, init=False)
+    _deadline: float | None = field(default=None, init=False)
 
     def execute(self) -> list[Record]:
-        """Run every case that has no final record yet.
+        """Run every case that has no final record yet; once the suite's time limit has passed, no group begins.
 
         Returns:
             The newest record of every case of the run.
@@ -110,22 +129,27 @@ class Executor:
             UserError: The journal cannot be written or read.
         """
         self._records = latest_by_case(self.run.records())
-        counted = {section.name: self._count(section) for section in self.suite.sections}
+        self.out_of_time = False
+        limit = self.suite.time_limit_s
+        self._deadline = None if limit is None else time.monotonic() + limit
         try:
-            with Journal(self.run.journal) as journal, RunProgress(self.console, counted) as progress:
+            with Journal(self.run.journal) as journal, RunProgress(self.console, self.counts()) as progress:
                 for section in self.suite.sections:
-                    while pending := self._pending(section):
+                    while (pending := self._pending(section)) and not self.out_of_time:
                         self._run_groups(section, pending, journal, progress)
         finally:
             if self._worker is not None:
                 self._worker.stop()
         return list(self._records.values())
 
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Return, by section, how many cases it has and how many are finished; of filtered ones, as far as known."""
+        return {section.name: self._count(section) for section in self.suite.sections}
+
     def _final(self) -> dict[str, Record]:
         return {case_id: record for case_id, record in self._records.items() if is_final(record)}
 
     def _count(self, section: Section) -> tuple[int, int]:
-        """Return how many cases a section will have and how many are finished; of filtered ones, as far as known."""
         final = self._final()
         wanted = [case for case in section.plan.due(final) if matches(case.columns(), self.filters)]
         return len(wanted) if self.filters else section.plan.total, sum(case.case_id in final for case in wanted)
@@ -143,6 +167,9 @@ class Executor:
         for case in pending:
             groups.setdefault(case.group, []).append(case)
         for group in groups.values():
+            if self._deadline is not None and time.monotonic() >= self._deadline:
+                self.out_of_time = True
+                return
             self._run_group(section, group, journal, progress)
 
     def _run_group(self, section: Section, group: list[Case], journal: Journal, progress: RunProgress) -> None:

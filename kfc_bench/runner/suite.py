@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,21 @@ class Section:
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite file, validated whole before anything is measured."""
+    """A suite file, validated before anything is measured.
+
+    Attributes:
+        name: The file's name.
+        device: ``"cpu"`` or ``"cuda"``.
+        sections: Those that run: all without a variant, and those of the chosen one.
+        variant: The chosen variant; None where the file has none.
+        time_limit_s: Seconds after which nothing new begins; None for no limit.
+    """
 
     name: str
     device: str
     sections: tuple[Section, ...]
+    variant: str | None = None
+    time_limit_s: float | None = None
 
 
 def find_suite(name: str) -> Path:
@@ -70,22 +81,24 @@ def _known() -> list[str]:
     return sorted(path.stem for path in share("suites").glob("*.toml"))
 
 
-def load_suite(path: Path, device: str | None) -> Suite:
+def load_suite(path: Path, device: str | None, variant: str | None = None) -> Suite:
     """Read a suite file: one experiment, or several as ``[[section]]``.
 
     Args:
         path: The file.
         device: Overrides the file's device; None leaves it.
+        variant: Which variant's sections run beside those without one; None for the variant named like the device,
+            or else the first in the file. Sections of other variants are not read further.
 
     Returns:
         The suite.
 
     Raises:
-        UserError: The file cannot be read, is not TOML, has a key or value that is not known, or needs a device that
-            is absent.
+        UserError: The file cannot be read, is not TOML, has a key or value that is not known, has no such variant, or
+            needs a device that is absent.
     """
     values = _read(path)
-    return _plan(path, values, resolve_device(device or _device(path, values)))
+    return _plan(path, values, resolve_device(device or _device(path, values)), variant)
 
 
 def suites_by_device(path: Path) -> dict[str, Suite]:
@@ -119,26 +132,40 @@ def _device(path: Path, values: dict[str, Any]) -> str:
     return Table(values, str(path)).choice("device", DEVICES, "auto")
 
 
-def _plan(path: Path, values: dict[str, Any], device: str) -> Suite:
-    if "section" not in values:
-        only = {key: value for key, value in values.items() if key != "device"}
-        return Suite(path.stem, device, (_section(only, str(path), path.stem, device),))
+def _plan(path: Path, values: dict[str, Any], device: str, variant: str | None = None) -> Suite:
     whole = Table(values, str(path))
     whole.choice("device", DEVICES, "auto")
-    tables = whole.tables("section")
+    limit = whole.positive("time_limit_s", whole.take("time_limit_s", float)) if "time_limit_s" in whole else None
+    if "section" not in values:
+        _choose_variant(path, [], device, variant)
+        only = {key: value for key, value in values.items() if key not in ("device", "time_limit_s")}
+        return Suite(path.stem, device, (_section(Table(only, str(path)), path.stem, device),), None, limit)
+    tables = [Table(entry, f"{path} [[section]] {index}") for index, entry in enumerate(whole.tables("section"), 1)]
     whole.done()
+    variants = [table.take("variant", str) if "variant" in table else None for table in tables]
+    chosen = _choose_variant(path, variants, device, variant)
     sections = tuple(
-        _section(table, f"{path} [[section]] {index}", f"section {index}", device)
-        for index, table in enumerate(tables, start=1)
+        _section(table, f"section {index}", device)
+        for index, (table, own) in enumerate(zip(tables, variants, strict=True), start=1)
+        if own in (None, chosen)
     )
     names = [section.name for section in sections]
     if len(set(names)) < len(names):
         raise UserError(f"{path}: two sections have the same name: {', '.join(names)}")
-    return Suite(path.stem, device, sections)
+    return Suite(path.stem, device, sections, chosen, limit)
 
 
-def _section(values: Any, where: str, name: str, device: str) -> Section:
-    table = Table(values, where)
+def _choose_variant(path: Path, of_sections: Sequence[str | None], device: str, asked: str | None) -> str | None:
+    known = list(dict.fromkeys(name for name in of_sections if name is not None))
+    if asked is None:
+        return device if device in known else known[0] if known else None
+    if asked not in known:
+        there = f"there are: {', '.join(known)}" if known else "it has none"
+        raise UserError(f"{path}: no variant {asked!r}{nearest(asked, known)}; {there}")
+    return asked
+
+
+def _section(table: Table, name: str, device: str) -> Section:
     kind = table.choice("kind", tuple(EXPERIMENTS))
     named = table.take("name", str, name)
     return Section(named, kind, EXPERIMENTS[kind].parse(table, device))

@@ -95,6 +95,14 @@ def test_a_lock_is_held_once_and_let_go(tmp_path):
             pass
     with locked(tmp_path / "a"):
         pass
+    assert not list((tmp_path / "a").iterdir())
+
+
+def test_what_goes_wrong_under_a_lock_is_not_taken_for_it(tmp_path):
+    with pytest.raises(BlockingIOError), locked(tmp_path):
+        raise BlockingIOError
+    with locked(tmp_path):
+        pass
 
 
 def test_a_killed_holder_leaves_no_lock(tmp_path):

@@ -65,7 +65,7 @@ def test_a_killed_worker_s_case_is_tried_once_more_and_nothing_else_is_lost(runn
         'implementation = ["reference", "eigendecomposition"]'
     )
     text = suite_text("[2, 4]", defaults=SLOW, more=compared)
-    runner.strike(signal.SIGKILL, {"batch 4": 2, "eigendecomposition, 2->3 6x6 k3x3, batch 5": 1})
+    runner.strike(signal.SIGKILL, {"batch 4": 2, "eigendecomposition, 2->3 6x6 k3x3 padding 0, batch 5": 1})
     records = runner.execute(text)
     implementations = [record["implementation"] for record in runner.run.records()]
     assert [(*line, name) for line, name in zip(runner.journal(), implementations, strict=True)] == [
@@ -104,10 +104,11 @@ def test_a_worker_that_dies_between_groups_costs_nothing(runner, monkeypatch):
     assert runner.journal() == [(2, "ok", 1), (3, "ok", 1)]
 
 
-def test_a_worker_without_memory_loses_that_case_alone(runner):
+def test_a_worker_without_memory_loses_that_case_alone(runner, monkeypatch):
+    monkeypatch.setattr("kfc_bench.runner.execute.CHECK_ROOM", 1)
     more = f'[[sweep]]\noperator = "input_factor"\nlayer = {LAYER}\nbatch = 2'
-    runner.execute(suite_text("48", layer=HUNGRY, defaults=f"{QUICK}\nmemory_limit_gib = 0.125", more=more))
-    assert runner.journal() == [(48, "oom", 1), (2, "ok", 1)]
+    runner.execute(suite_text("18", layer=HUNGRY, defaults=f"{QUICK}\nmemory_limit_gib = 0.5", more=more))
+    assert runner.journal() == [(18, "oom", 1), (2, "ok", 1)]
     assert "memory" in runner.run.records()[0]["reason"]
 
 
@@ -119,3 +120,31 @@ def test_finished_cases_start_no_worker(runner, monkeypatch):
         journal.append(cost_record(finished.case_id))
         journal.append(cost_record(given_up.case_id, status="crashed", attempt=2))
     assert len(runner.execute(text)) == 2
+
+
+LIMITED = "time_limit_s = 1e-6\n"
+
+
+def test_no_group_begins_once_the_time_is_up_and_another_run_goes_on(runner, monkeypatch):
+    text = suite_text("[2, 3]")
+    executor = Executor(runner.suite(LIMITED + text), runner.run, [], Console(quiet=True))
+    assert executor.execute() == []
+    assert executor.out_of_time
+    assert executor.counts() == {"mine": (2, 0)}
+    begun = []
+
+    def running(_, label):
+        begun.append(label)
+        executor._deadline = 0.0
+
+    monkeypatch.setattr(RunProgress, "running", running)
+    executor.suite = runner.suite("time_limit_s = 60\n" + text)
+    executor.execute()
+    assert {label.split(", ")[-1] for label in begun} == {"batch 2"}
+    assert executor.out_of_time
+    assert runner.journal() == [(2, "ok", 1)]
+    monkeypatch.undo()
+    unlimited = Executor(runner.suite(text), runner.run, [], Console(quiet=True))
+    unlimited.execute()
+    assert not unlimited.out_of_time
+    assert runner.journal() == [(2, "ok", 1), (3, "ok", 1)]

@@ -118,6 +118,10 @@ BAD = {
     "two sections of a name": (SECTION + SECTION, ["the same name", "NAME"]),
     "key beside sections": ("batch = 2\n" + SECTION, ["unknown key 'batch'"]),
     "a bad section": (SECTION + SECTION.replace("batch = 2", "batch = 0"), ["[[section]] 2", "batch = 0"]),
+    "no time": ("time_limit_s = 0\n" + SECTION, ["time_limit_s = 0.0", "positive"]),
+    "a time of words": ('time_limit_s = "9 min"\n' + PHASE, ["time_limit_s = '9 min'", "float"]),
+    "a variant outside a section": ('variant = "cpu"\n' + PHASE, ["unknown key 'variant'"]),
+    "a variant that is no word": (SECTION.replace("kind", "variant = 3\nkind"), ["[[section]] 1", "variant = 3"]),
     "unlike grids": (TRIALS.replace("[0.01, 0.1]", "[0.01, 0.1, 1.0]"), ["sgd 2, kfc 3", "same number of trials"]),
     "the tuning seed reports": (TRIALS.replace("[1, 2]", "[0, 1]"), ["seed 0", "take it out of seeds"]),
     "a seed twice": (TRIALS.replace("[1, 2]", "[1, 1]"), ["seeds = [1, 1]", "twice"]),
@@ -257,3 +261,57 @@ def test_every_optimizer_gets_the_same_trials(tmp_path):
         *[("sgd", "tuning", 0)] * 2,
         *[("kfc", "tuning", 0)] * 2,
     ]
+
+
+def varied(*variants):
+    """Write a suite of one section a variant; the section of variant None is for all."""
+    return "".join(
+        SECTION.replace("NAME", f"of {variant}").replace("kind", f'variant = "{variant}"\nkind' if variant else "kind")
+        for variant in variants
+    )
+
+
+VARIANTS = [
+    (("cuda", "cpu", None), None, "cpu", ["of cpu", "of None"]),
+    (("cuda", "cpu", None), "cuda", "cuda", ["of cuda", "of None"]),
+    ((None, "small", "big"), None, "small", ["of None", "of small"]),
+    ((None, "small", "big"), "big", "big", ["of None", "of big"]),
+    ((None,), None, None, ["of None"]),
+]
+
+
+@pytest.mark.parametrize(("variants", "asked", "chosen", "names"), VARIANTS)
+def test_a_variant_is_chosen(tmp_path, variants, asked, chosen, names):
+    path = tmp_path / "mine.toml"
+    path.write_text('device = "cpu"\n' + varied(*variants))
+    suite = load_suite(path, None, asked)
+    assert suite.variant == chosen
+    assert [section.name for section in suite.sections] == names
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (varied("cpu", "cuda"), ["no variant 'cudda'", "did you mean 'cuda'?", "there are: cpu, cuda"]),
+        (varied(None), ["no variant 'cudda'", "it has none"]),
+        (suite_text(), ["no variant 'cudda'", "it has none"]),
+    ],
+)
+def test_an_unknown_variant_is_refused(tmp_path, text, words):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        load_suite(path, "cpu", "cudda")
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_variants_may_have_sections_of_the_same_name(tmp_path):
+    text = varied("cpu", "cuda").replace("of cuda", "of cpu")
+    assert [section.name for section in load(tmp_path, text, "cpu").sections] == ["of cpu"]
+
+
+@pytest.mark.parametrize("text", [suite_text(), SECTION])
+def test_a_suite_may_have_a_time_limit(tmp_path, text):
+    assert load(tmp_path, text, "cpu").time_limit_s is None
+    assert load(tmp_path, "time_limit_s = 520\n" + text, "cpu").time_limit_s == 520.0
