@@ -12,6 +12,7 @@ from kfc_bench.results.run import open_run
 from kfc_bench.runner.execute import Executor
 from kfc_bench.runner.progress import RunProgress
 from kfc_bench.runner.suite import load_suite
+from kfc_bench.runner.worker import Message
 from tests.helpers import ENVIRONMENT_NOW, LAYER, QUICK, SLOW, cost_record, suite_text
 
 HUNGRY = "{ in_channels = 64, out_channels = 2, size = 64, kernel = 5 }"
@@ -148,3 +149,46 @@ def test_no_group_begins_once_the_time_is_up_and_another_run_goes_on(runner, mon
     unlimited.execute()
     assert not unlimited.out_of_time
     assert runner.journal() == [(2, "ok", 1), (3, "ok", 1)]
+
+
+class InstantWorker:
+    """Finishes every case as soon as it is sent, and counts them."""
+
+    def __init__(self, memory_limit_bytes):
+        self.memory_limit_bytes = memory_limit_bytes
+        self.channel, self.messages, self.sent = self, [], []
+
+    def send(self, cases):
+        self.sent += cases
+        self.messages = [Message("record", case.case_id, record={"status": "ok"}) for case in cases]
+        self.messages.append(Message("ready"))
+
+    def receive(self, _):
+        return self.messages.pop(0)
+
+    def stop(self):
+        pass
+
+
+@pytest.mark.filterwarnings("ignore::kfc_bench.results.journal.TornLineWarning")
+def test_a_journal_torn_at_any_byte_of_its_last_record_costs_that_record_alone(runner, monkeypatch):
+    workers = []
+
+    def start(memory_limit_bytes):
+        workers.append(InstantWorker(memory_limit_bytes))
+        return workers[-1]
+
+    monkeypatch.setattr("kfc_bench.runner.execute._Worker.start", start)
+    text = suite_text("[2, 3, 4]")
+    runner.execute(text)
+    journal = runner.run.journal
+    whole, finished = journal.read_bytes(), runner.journal()
+    last = whole.rindex(b"\n", 0, -1) + 1
+    for size in range(last, len(whole) + 1):
+        journal.write_bytes(whole[:size])
+        workers.clear()
+        runner.execute(text)
+        measured = [case.columns()["batch"] for worker in workers for case in worker.sent]
+        assert (size, measured) == (size, [] if size >= len(whole) - 1 else [4])
+        assert journal.read_bytes() == whole
+        assert runner.journal() == finished

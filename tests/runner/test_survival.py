@@ -2,7 +2,10 @@
 
 import os
 import resource
+import shlex
+import shutil
 import signal
+import subprocess
 import sys
 
 import psutil
@@ -11,13 +14,17 @@ import pytest
 from kfc_bench.results.run import ENVIRONMENT, JOURNAL
 from tests.helpers import (
     DEADLINE_S,
+    LAYER,
+    QUICK,
     SLOW,
     assert_refused,
     cli,
+    command,
     copy_sources,
     journal_lines,
     start_cli,
     suite_text,
+    surroundings,
     wait_until,
 )
 
@@ -99,6 +106,16 @@ def test_ctrl_c_keeps_every_record_and_a_second_runner_is_refused_meanwhile(fold
     assert 2 <= len(kept) < len(BATCHES)
 
 
+def test_a_second_runner_is_refused_and_the_first_ends_as_if_alone(folder, started):
+    half_way(folder)
+    os.killpg(started.pid, signal.SIGSTOP)
+    assert_refused(run(folder), "results: another kfc-bench is writing to this folder")
+    os.killpg(started.pid, signal.SIGCONT)
+    started.communicate(timeout=DEADLINE_S)
+    assert started.returncode == 0
+    assert_complete_without_repeats(folder)
+
+
 def test_ctrl_c_while_the_worker_starts_is_one_line_too(started):
     wait_until(lambda: workers_of(started))
     os.killpg(started.pid, signal.SIGINT)
@@ -124,6 +141,60 @@ def test_a_full_disk_keeps_what_is_finished(folder):
     assert "the last line is torn and left out" in done.stderr
     assert journal_lines(folder / "results")[: len(kept)] == kept
     assert_complete_without_repeats(folder)
+
+
+SMALL_DISK = "unshare -rm sh -c 'mount -t tmpfs -o size=8k none results && exec \"$@\"' small-disk "
+"""Two pages in a mount namespace of its own: one for the environment, and one for a few records."""
+
+
+def in_a_small_disk(folder, *words):
+    return subprocess.run(
+        [*shlex.split(SMALL_DISK), *words], cwd=folder, env=surroundings(), capture_output=True, text=True
+    )
+
+
+def test_a_file_system_that_is_really_full_keeps_what_is_finished(folder):
+    (folder / "results").mkdir()
+    if shutil.which("unshare") is None or in_a_small_disk(folder, "true").returncode:
+        pytest.skip("no file system may be mounted here, not even in a namespace of its own")
+    batches = list(range(2, 12))
+    (folder / "mine.toml").write_text(suite_text(str(batches)))
+    words = shlex.join(command("run", "mine.toml", "--results", "results"))
+    done = in_a_small_disk(folder, "sh", "-c", f"{words}; code=$?; cp -r results kept; exit $code")
+    assert_refused(done, JOURNAL, "No space left on device", "run again to go on")
+    (folder / "results").rmdir()
+    (folder / "kept").rename(folder / "results")
+    kept = journal_lines(folder / "results")
+    assert [record["batch"] for record in kept] == batches[: len(kept)]
+    assert 0 < len(kept) < len(batches)
+    assert run(folder).returncode == 0
+    records = journal_lines(folder / "results")
+    assert records[: len(kept)] == kept
+    assert [(record["batch"], record["status"], record["attempt"]) for record in records] == [
+        (batch, "ok", 1) for batch in batches
+    ]
+
+
+def test_a_result_that_is_not_a_number_is_wrong_and_costs_no_other_case(tmp_path):
+    packages = copy_sources(tmp_path / "packages")
+    with (packages / "kfc_kernels" / "damped_inverse" / "reference.py").open("a") as file:
+        file.write("\n\nsound = eigendecomposition\neigendecomposition = lambda *given: sound(*given) * torch.nan\n")
+    both = f'layer = {LAYER}\nbatch = 2\nimplementation = ["reference", "eigendecomposition"]'
+    (tmp_path / "mine.toml").write_text(
+        f'kind = "cost"\ndevice = "cpu"\n[defaults]\n{QUICK}\n[[sweep]]\noperator = "damped_inverse"\n{both}\n'
+    )
+    done = run(tmp_path, packages=packages)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "wrong: damped_inverse eigendecomposition" in done.stdout
+    records = {record["implementation"]: record for record in journal_lines(tmp_path / "results")}
+    assert {name: record["status"] for name, record in records.items()} == {
+        "reference": "ok",
+        "eigendecomposition": "wrong",
+    }
+    assert records["eigendecomposition"]["reason"].startswith("error inf against float64")
+    assert "time_median_s" not in records["eigendecomposition"]
+    assert run(tmp_path, packages=packages).returncode == 0
+    assert len(journal_lines(tmp_path / "results")) == 2
 
 
 def test_changed_code_repeats_every_case_and_says_why(tmp_path):
