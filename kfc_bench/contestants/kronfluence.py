@@ -34,7 +34,8 @@ def prepare_factor(a: Tensor, geometry: ConvGeometry) -> Callable[[], Tensor]:
     return run
 
 
-def _task() -> Any:
+def classification() -> Any:
+    """Return the task that kronfluence wants to be told: the loss, on given or on sampled labels."""
     from kronfluence.task import Task
 
     class Classification(Task):  # type: ignore[misc]
@@ -59,7 +60,7 @@ def prepare_api(a: Tensor, geometry: ConvGeometry) -> Callable[[], Tensor]:
     from kronfluence.utils.state import State
 
     network, labels = classifier(geometry, a)
-    task = _task()
+    task = classification()
     model = prepare_model(network, task).to(a.device)
     state = State(cpu=a.device.type == "cpu")
     arguments = FactorArguments(activation_covariance_dtype=a.dtype, gradient_covariance_dtype=a.dtype)

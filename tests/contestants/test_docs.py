@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import importlib.util
+import re
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from kfc_bench.contestants import contestants
+from kfc_bench.experiments.cost.measurement import CostMeasurement, open_case
+from kfc_bench.experiments.cost.plan import parse
+from kfc_bench.experiments.table import Table
+from kfc_bench.resources import share
+from tests.contestants.cases import LAYER, PEERS, need
+from tests.experiments.cost_cases import cost_case
+
+ROOT = Path(__file__).parents[2]
+DOCS = (ROOT / "docs" / "conventions.md").read_text()
+
+
+def peers_cases():
+    with (share("suites") / "peers.toml").open("rb") as file:
+        section = {key: value for key, value in tomllib.load(file).items() if key != "kind"}
+    return parse(Table(section, "peers"), "cpu").cases
+
+
+@pytest.mark.parametrize("name", contestants())
+def test_every_contestant_is_documented_and_in_the_suite(name):
+    documented = name.removesuffix("_api") if contestants()[name].package else name
+    assert f"`{documented}`" in DOCS
+    assert name in {case.implementation for case in peers_cases()}
+
+
+@pytest.mark.parametrize("package", {entry.package for entry in PEERS}, ids=lambda package: package.module)
+def test_packages_come_with_the_extra_and_have_a_pin(package):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert any(line.startswith(package.distribution) for line in project["optional-dependencies"]["peers"])
+    assert f"\n{package.distribution}==" in (ROOT / "constraints.txt").read_text()
+
+
+@pytest.mark.parametrize("contestant", PEERS, ids=lambda entry: entry.name)
+def test_the_version_in_the_docs_is_the_one_installed(contestant):
+    need(contestant)
+    assert f"| {metadata.version(contestant.package.distribution)} |" in DOCS
+
+
+def test_every_layer_of_the_suite_has_the_reference_and_the_plain_formulas():
+    groups = {}
+    for case in peers_cases():
+        groups.setdefault(case.group, set()).add(case.implementation)
+    assert len(groups) == 5
+    plain = {name for name, entry in contestants().items() if entry.package is None and not name.endswith("_api")}
+    assert all({"reference", *plain} <= names for names in groups.values())
+
+
+def test_the_example_in_the_docs_works(tmp_path, monkeypatch):
+    (block,) = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)
+    path = tmp_path / "unfold_bmm.py"
+    path.write_text(block)
+    spec = importlib.util.spec_from_file_location("unfold_bmm", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    (contestant,) = module.CONTESTANTS
+    monkeypatch.setitem(contestants(), contestant.name, contestant)
+    measurement = open_case(
+        cost_case(
+            operator="input_factor",
+            implementation=contestant.name,
+            geometry=LAYER,
+        )
+    )
+    assert isinstance(measurement, CostMeasurement), measurement.record()
