@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -48,6 +50,12 @@ def silenced(message: str, category: type[Warning]) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message, category)
         yield
+
+
+def keep_progress_in_process() -> None:
+    """Give tqdm a lock between threads: its own, between processes, is left behind when a worker is ended."""
+    tqdm = importlib.import_module("tqdm").tqdm
+    tqdm.set_lock(threading.RLock())
 
 
 @dataclass(frozen=True)

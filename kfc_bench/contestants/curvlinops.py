@@ -7,7 +7,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from kfc_bench.contestants.contestant import Contestant, Package, mean_over_positions, silenced, takes
+from kfc_bench.contestants.contestant import (
+    Contestant,
+    Package,
+    keep_progress_in_process,
+    mean_over_positions,
+    silenced,
+    takes,
+)
 from kfc_bench.contestants.network import classifier
 from kfc_kernels import ConvGeometry
 
@@ -19,6 +26,7 @@ def _operators(a: Tensor, geometry: ConvGeometry) -> tuple[nn.Sequential, Callab
     with silenced("`torch.jit", DeprecationWarning):
         from curvlinops import KFACLinearOperator
 
+    keep_progress_in_process()
     model, labels = classifier(geometry, a)
 
     def operator() -> Any:

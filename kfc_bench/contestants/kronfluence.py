@@ -11,7 +11,14 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kfc_bench.contestants.contestant import Contestant, Package, silenced, sum_over_examples, takes
+from kfc_bench.contestants.contestant import (
+    Contestant,
+    Package,
+    keep_progress_in_process,
+    silenced,
+    sum_over_examples,
+    takes,
+)
 from kfc_bench.contestants.network import classifier, convolution
 from kfc_kernels import ConvGeometry
 
@@ -59,6 +66,7 @@ def prepare_api(a: Tensor, geometry: ConvGeometry) -> Callable[[], Tensor]:
     from kronfluence.factor.covariance import fit_covariance_matrices_with_loader
     from kronfluence.utils.state import State
 
+    keep_progress_in_process()
     network, labels = classifier(geometry, a)
     task = classification()
     model = prepare_model(network, task).to(a.device)

@@ -19,6 +19,8 @@ import kfc_kernels
 from kfc_bench.errors import UserError
 
 PACKAGES = ("kfc-bench", "torch", "triton", "numpy", "scipy", "pandas", "pyarrow", "pytest-benchmark", "nvidia-ml-py")
+PEERS = ("asdfghjkl", "backpack-for-pytorch", "curvlinops-for-pytorch", "kronfluence", "nngeometry")
+"""What contestants run, as pip calls it."""
 
 
 def resolve_device(device: str) -> str:
@@ -126,5 +128,6 @@ def environment(device: str) -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "peers": {peer: version for peer in PEERS if (version := _version(peer)) is not None},
         "packages": {package: _version(package) for package in PACKAGES},
     }

@@ -10,8 +10,8 @@ FINGERPRINT = ("device", "driver", "torch", "triton", "code")
 
 
 def fingerprint(description: dict[str, Any]) -> dict[str, Any]:
-    """Pick what must be equal for a finished case to count: device, driver, torch, triton, code."""
-    return {key: description[key] for key in FINGERPRINT}
+    """Pick what must be equal for a finished case to count: device, driver, torch, triton, code, installed peers."""
+    return {key: description[key] for key in FINGERPRINT} | {"peers": description.get("peers", {})}
 
 
 def short_hash(value: object) -> str:

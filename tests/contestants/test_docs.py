@@ -12,6 +12,7 @@ from kfc_bench.contestants import contestants
 from kfc_bench.experiments.cost.measurement import CostMeasurement, open_case
 from kfc_bench.experiments.cost.plan import parse
 from kfc_bench.experiments.table import Table
+from kfc_bench.measure.environment import PEERS as PEER_PACKAGES
 from kfc_bench.resources import share
 from tests.contestants.cases import LAYER, PEERS, need
 from tests.experiments.cost_cases import cost_case
@@ -34,7 +35,8 @@ def test_every_contestant_is_documented_and_in_the_suite(name):
 
 
 @pytest.mark.parametrize("package", {entry.package for entry in PEERS}, ids=lambda package: package.module)
-def test_packages_come_with_the_extra_and_have_a_pin(package):
+def test_packages_come_with_the_extra_have_a_pin_and_a_place_in_the_environment_record(package):
+    assert package.distribution in PEER_PACKAGES
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert any(line.startswith(package.distribution) for line in project["optional-dependencies"]["peers"])
     assert f"\n{package.distribution}==" in (ROOT / "constraints.txt").read_text()

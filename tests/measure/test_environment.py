@@ -14,6 +14,7 @@ from kfc_bench.errors import UserError
 from kfc_bench.measure import ceilings
 from kfc_bench.measure.environment import (
     PACKAGES,
+    PEERS,
     code_hash,
     environment,
     resolve_device,
@@ -22,7 +23,7 @@ from kfc_bench.results.fingerprint import FINGERPRINT, fingerprint
 
 KEYS = (
     *("device", "device_kind", "driver", "torch", "triton", "code", "commit", "cuda", "gpu", "cpu", "cores", "threads"),
-    *("memory_bytes", "python", "platform", "packages"),
+    *("memory_bytes", "python", "platform", "peers", "packages"),
 )
 
 
@@ -31,6 +32,7 @@ def test_environment_is_json_with_its_keys():
     assert json.loads(json.dumps(description)) == description
     assert set(description) == set(KEYS)
     assert set(description["packages"]) == set(PACKAGES)
+    assert set(description["peers"]) <= set(PEERS)
     assert description["device_kind"] == "cpu"
     assert description["torch"] == torch.__version__
     assert description["gpu"] is description["driver"] is None
@@ -38,7 +40,7 @@ def test_environment_is_json_with_its_keys():
 
 def test_fingerprint_leaves_the_commit_out():
     description = environment("cpu")
-    assert tuple(fingerprint(description)) == FINGERPRINT
+    assert tuple(fingerprint(description)) == (*FINGERPRINT, "peers")
     assert "commit" not in FINGERPRINT
 
 

@@ -35,6 +35,12 @@ def test_another_fingerprint_opens_a_run_and_says_what_changed(tmp_path, key):
     assert len(list_runs(tmp_path)) == 2
 
 
+def test_a_peer_that_was_installed_meanwhile_opens_a_run(tmp_path):
+    open_run(tmp_path, ENVIRONMENT_NOW, fresh=False)
+    _, line = open_run(tmp_path, ENVIRONMENT_NOW | {"peers": {"nngeometry": "0.4"}}, fresh=False)
+    assert "peers changed since run" in line
+
+
 def test_an_older_run_of_the_same_fingerprint_is_gone_on_with(tmp_path):
     write_run(tmp_path, [], "run1")
     write_run(tmp_path, [], "run2", code="other")
