@@ -9,6 +9,7 @@ import torch
 
 from kfc_bench.curvature.likelihoods import Fisher
 from kfc_bench.experiments.base import Case
+from kfc_bench.measure.clock import Cache
 from kfc_bench.measure.precision import Precision, operand_dtype
 from kfc_bench.measure.visits import StoppingRule
 from kfc_bench.problems.networks import layer_geometries
@@ -17,9 +18,6 @@ from kfc_kernels import ConvGeometry
 Phase = Literal["accumulate", "refresh", "precondition", "step"]
 PHASES: tuple[Phase, ...] = get_args(Phase)
 SGD = "sgd"
-
-Cache = Literal["cold", "hot"]
-"""Overwritten before each sample (a GPU's L2), or as the call before left it."""
 
 
 @dataclass(frozen=True)

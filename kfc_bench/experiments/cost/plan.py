@@ -12,9 +12,10 @@ from kfc_bench.curvature import APPROXIMATIONS
 from kfc_bench.curvature.likelihoods import FISHERS, Fisher
 from kfc_bench.errors import UserError
 from kfc_bench.experiments.base import Case
-from kfc_bench.experiments.cost.case import PHASES, SGD, Cache, CostCase, Phase
+from kfc_bench.experiments.cost.case import PHASES, SGD, CostCase, Phase
 from kfc_bench.experiments.cost.places import layers, networks
 from kfc_bench.experiments.table import Table
+from kfc_bench.measure.clock import Cache
 from kfc_bench.measure.precision import PRECISIONS, Precision
 from kfc_bench.measure.visits import StoppingRule
 from kfc_bench.results.schema import Record

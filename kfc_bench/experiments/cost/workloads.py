@@ -359,7 +359,7 @@ def _sgd_step(case: CostCase, dtype: torch.dtype) -> Workload:
     variants = [
         (name, flags, channels_last, stepper(flags, channels_last)) for name, flags, channels_last in SGD_VARIANTS
     ]
-    name, flags, channels_last, step = min(variants, key=lambda variant: _quick_seconds(variant[3], case.device))
+    name, flags, channels_last, step = min(variants, key=lambda variant: _quick_seconds(variant[3], case))
 
     def once() -> list[Tensor]:
         entry, optimizer = training(flags, channels_last)
@@ -370,7 +370,7 @@ def _sgd_step(case: CostCase, dtype: torch.dtype) -> Workload:
     return Workload([(1.0, step)], once, name, _longest_sum(case))
 
 
-def _quick_seconds(run: Callable[[], object], device: str) -> float:
-    clock = clock_for(device)
+def _quick_seconds(run: Callable[[], object], case: CostCase) -> float:
+    clock = clock_for(case.device, case.cache)
     run()
     return min(clock.sample(run) for _ in range(TRIALS_PER_VARIANT))
