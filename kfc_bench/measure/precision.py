@@ -10,15 +10,27 @@ Precision = Literal["ieee", "tf32", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
-def set_precision(precision: Precision) -> None:
-    """Set cuDNN and matrix products alike; 16-bit operands meet ``ieee`` flags.
+def float32_products(precision: Precision) -> Literal["ieee", "tf32"]:
+    """Return the flag that cuDNN's convolutions and matrix products get; 16-bit operands meet ``"ieee"``.
 
     Args:
         precision: ``"tf32"`` rounds float32 operands of products; the others do not.
     """
-    flag = "tf32" if precision == "tf32" else "ieee"
+    return "tf32" if precision == "tf32" else "ieee"
+
+
+def set_precision(precision: Precision) -> None:
+    """Set cuDNN and matrix products alike, to `float32_products`."""
+    flag = float32_products(precision)
     torch.backends.cuda.matmul.fp32_precision = flag
     torch.backends.cudnn.conv.fp32_precision = flag  # type: ignore[attr-defined]
+
+
+def precision_in_force() -> str:
+    """Return the flags as they stand: of matrix products, and of cuDNN's convolutions if those differ."""
+    product = str(torch.backends.cuda.matmul.fp32_precision)
+    convolution = str(torch.backends.cudnn.conv.fp32_precision)  # type: ignore[attr-defined]
+    return product if product == convolution else f"{product}, convolutions {convolution}"
 
 
 def operand_dtype(dtype: torch.dtype, precision: Precision) -> torch.dtype:

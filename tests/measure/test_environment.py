@@ -1,29 +1,26 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import pynvml
 import pytest
 import torch
 
 import kfc_bench
 import kfc_kernels
 from kfc_bench.errors import UserError
-from kfc_bench.measure import ceilings
-from kfc_bench.measure.environment import (
-    PACKAGES,
-    PEERS,
-    code_hash,
-    environment,
-    resolve_device,
-)
+from kfc_bench.measure import environment as module
+from kfc_bench.measure.environment import PACKAGES, PEERS, code_hash, environment, resolve_device
 from kfc_bench.results.fingerprint import FINGERPRINT, fingerprint
 
 KEYS = (
-    *("device", "device_kind", "driver", "torch", "triton", "code", "commit", "cuda", "gpu", "cpu", "cores", "threads"),
-    *("memory_bytes", "python", "platform", "peers", "packages"),
+    *("device", "device_kind", "driver", "torch", "triton", "code", "commit", "dirty", "cuda", "gpu", "datasheet"),
+    *("cpu", "cpu_caches", "cores", "threads", "memory_bytes", "python", "platform", "libraries", "torch_flags"),
+    *("triton_flags", "variables", "peers", "packages"),
 )
 
 
@@ -35,7 +32,98 @@ def test_environment_is_json_with_its_keys():
     assert set(description["peers"]) <= set(PEERS)
     assert description["device_kind"] == "cpu"
     assert description["torch"] == torch.__version__
-    assert description["gpu"] is description["driver"] is None
+    assert description["gpu"] is description["driver"] is description["datasheet"] is None
+    assert description["libraries"]["mkldnn"] in (True, False)
+    assert description["torch_flags"]["float32_products"] == {
+        "ieee": "ieee",
+        "tf32": "tf32",
+        "bf16": "ieee",
+        "fp16": "ieee",
+    }
+
+
+def test_variables_that_change_times_are_kept_unless_they_hold_a_path(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    monkeypatch.setenv("TRITON_CACHE_DIR", "/somewhere/private")
+    monkeypatch.setenv("UNRELATED_TOKEN", "secret")
+    variables = environment("cpu")["variables"]
+    assert variables["OMP_NUM_THREADS"] == "3"
+    assert variables["NVIDIA_TF32_OVERRIDE"] == "0"
+    assert {"TRITON_CACHE_DIR", "UNRELATED_TOKEN"}.isdisjoint(variables)
+
+
+def test_a_gpu_stands_beside_its_datasheet(monkeypatch):
+    properties = SimpleNamespace(
+        name="NVIDIA H100 80GB HBM3", major=9, minor=0, total_memory=1, L2_cache_size=2, multi_processor_count=3
+    )
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
+    monkeypatch.setattr(module, "nvml_handle", object)
+    monkeypatch.setattr(pynvml, "nvmlSystemGetDriverVersion", lambda: "580.1")
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetPowerManagementLimit", lambda _: 700_000)
+    description = environment("cuda")
+    assert json.loads(json.dumps(description)) == description
+    assert (description["device"], description["driver"]) == ("NVIDIA H100 80GB HBM3", "580.1")
+    assert (description["gpu"]["capability"], description["gpu"]["power_limit_w"]) == ("9.0", 700.0)
+    assert description["datasheet"]["bytes_per_s"] == 3_350_000_000_000
+    monkeypatch.setattr(module, "nvml_handle", lambda: None)
+    properties.name = "another"
+    description = environment("cuda")
+    assert description["driver"] is description["datasheet"] is description["gpu"]["power_limit_w"] is None
+
+
+def test_triton_is_told_about_fusion_before_it_can_be_imported():
+    script = """
+import os, sys
+os.environ.pop("TRITON_DEFAULT_FP_FUSION", None)
+import kfc_bench
+assert "triton" not in sys.modules and "torch" not in sys.modules
+print(os.environ["TRITON_DEFAULT_FP_FUSION"])
+"""
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (answer.returncode, answer.stdout.strip()) == (0, "1"), answer.stderr
+    assert environment("cpu")["triton_flags"]["fp_fusion"] == os.environ["TRITON_DEFAULT_FP_FUSION"]
+
+
+@pytest.fixture
+def elsewhere(monkeypatch, tmp_path):
+    """Let the package lie in another folder, ``kfc_bench`` in an empty one."""
+    package = tmp_path / "kfc_bench"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    monkeypatch.setattr(kfc_bench, "__file__", str(package / "__init__.py"))
+    return tmp_path
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_an_installation_has_no_commit_with_git_or_without(monkeypatch):
+    assert module._checkout() == {"commit": None, "dirty": None}
+    monkeypatch.setenv("PATH", "")
+    assert module._checkout() == {"commit": None, "dirty": None}
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_the_commit_is_that_of_this_package_and_its_sources_are_dirty_or_not(elsewhere):
+    def git(*arguments):
+        subprocess.run(
+            ["git", "-C", str(elsewhere), "-c", "user.name=x", "-c", "user.email=x@y", *arguments], check=True
+        )
+
+    git("init", "-q")
+    (elsewhere / "notes").write_text("of somebody else's repository")
+    git("add", "notes")
+    git("commit", "-q", "-m", "notes")
+    assert module._checkout() == {"commit": None, "dirty": None}
+    git("add", "kfc_bench")
+    git("commit", "-q", "-m", "all")
+    checkout = module._checkout()
+    assert len(checkout["commit"]) == 40
+    assert checkout["dirty"] is False
+    (elsewhere / "results.csv").write_text("no source")
+    assert module._checkout()["dirty"] is False
+    (elsewhere / "kfc_bench" / "more.py").write_text("a source")
+    assert module._checkout()["dirty"] is True
 
 
 def test_fingerprint_leaves_the_commit_out():
@@ -87,37 +175,3 @@ def test_the_code_hash_follows_the_sources_and_nothing_else(tmp_path):
     with (tmp_path / "kfc_kernels" / "cost.py").open("a") as file:
         file.write("# changed\n")
     assert hash_of(tmp_path) != code_hash()
-
-
-def test_ceilings_are_positive_and_measured_once(monkeypatch):
-    monkeypatch.setattr(ceilings, "ATTEMPTS", 1)
-    monkeypatch.setattr(ceilings, "SIDES", {"cpu": (64, 256)})
-    ceilings.measured_ceilings.cache_clear()
-    found = ceilings.measured_ceilings("cpu", torch.float32)
-    assert found.flops_per_s > 1e8
-    assert found.bytes_per_s > 1e7
-    assert ceilings.measured_ceilings("cpu", torch.float32) is found
-    ceilings.measured_ceilings.cache_clear()
-
-
-def test_short_samples_do_not_draw_the_ceilings_out(monkeypatch):
-    samples = []
-
-    class Clock:
-        def sample(self, _):
-            time.sleep(1e-3)
-            samples.append(None)
-            return 1e-7
-
-    monkeypatch.setattr(ceilings, "clock_for", lambda _: Clock())
-    monkeypatch.setattr(ceilings, "SIDES", {"cpu": (8,)})
-    ceilings.measured_ceilings.cache_clear()
-    ceilings.measured_ceilings("cpu", torch.float32)
-    ceilings.measured_ceilings.cache_clear()
-    assert 2 * ceilings.ATTEMPTS <= len(samples) <= 2 * ceilings.LEAST_S / 1e-3
-
-
-def test_the_floor_is_the_slower_of_the_two():
-    roof = ceilings.Ceilings(flops_per_s=10.0, bytes_per_s=2.0)
-    assert roof.least_seconds(100, 2) == 10
-    assert roof.least_seconds(10, 8) == 4

@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from kfc_bench.measure.precision import PRECISIONS, operand_dtype, set_precision
+from kfc_bench.measure.precision import (
+    PRECISIONS,
+    float32_products,
+    operand_dtype,
+    precision_in_force,
+    set_precision,
+)
 
 FLAGS = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
 
@@ -20,6 +26,13 @@ def test_products_and_convolutions_get_the_same_flag(precision):
         set_precision(previous)
         set_precision(precision)
         assert {flag.fp32_precision for flag in FLAGS} == {"tf32" if precision == "tf32" else "ieee"}
+        assert precision_in_force() == float32_products(precision)
+
+
+def test_flags_that_differ_are_told_apart():
+    set_precision("ieee")
+    torch.backends.cudnn.conv.fp32_precision = "tf32"
+    assert precision_in_force() == "ieee, convolutions tf32"
 
 
 @pytest.mark.parametrize(
