@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ LEAST_CLOCK = 0.75
 RETRIES = 8
 FIRST_SLEEP_S = 0.25
 LONGEST_SLEEP_S = 4.0
+"""Visits set aside at the most, by case, and the sleeps after them, each twice as long as the one before."""
 
 
 def throttled_by(before: Reading, after: Reading) -> str | None:
@@ -52,12 +54,12 @@ def _median(values: list[float | None]) -> float | None:
 class Watch:
     """Looks at the device around each visit of one case.
 
-    A throttled visit is set aside and the process sleeps, longer each time. After `RETRIES` of them the case's visits
-    are kept, so that it ends, and with a time.
+    A throttled visit is set aside, the process sleeps, and another is taken. Once `RETRIES` of them or the patience are
+    spent, the case's visits are kept as they are, so that it ends, and with a time.
 
     Attributes:
         telemetry: The device's sensors.
-        longest_sleep_s: Seconds that one sleep takes at the most.
+        patience_s: Seconds of sleep that are left.
         sleep: Sleeps so many seconds.
         set_aside: Visits set aside.
         kept: Why each visit that was throttled and kept was.
@@ -65,33 +67,36 @@ class Watch:
     """
 
     telemetry: Telemetry
-    longest_sleep_s: float = LONGEST_SLEEP_S
+    patience_s: float = math.inf
     sleep: Callable[[float], None] = time.sleep
     set_aside: int = 0
     kept: list[str] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
 
-    def keeps(self, visit: Callable[[], object]) -> bool:
-        """Take a visit.
+    def take(self, visit: Callable[[], object], drop: Callable[[], object]) -> None:
+        """Take one visit that counts.
 
         Args:
-            visit: Takes it.
-
-        Returns:
-            Whether it counts. If not, this has slept, and another should be taken.
+            visit: Takes a visit.
+            drop: Undoes the visit before: it was throttled.
         """
+        while (reason := self._visited(visit)) is not None:
+            pause = min(FIRST_SLEEP_S * 2**self.set_aside, LONGEST_SLEEP_S)
+            if self.set_aside >= RETRIES or pause > self.patience_s:
+                self.kept.append(reason)
+                return
+            drop()
+            self.readings.pop()
+            self.set_aside += 1
+            self.patience_s -= pause
+            self.sleep(pause)
+
+    def _visited(self, visit: Callable[[], object]) -> str | None:
         before = self.telemetry.read()
         visit()
         after = self.telemetry.read()
-        reason = throttled_by(before, after)
-        if reason is not None and self.set_aside < RETRIES:
-            self.sleep(min(FIRST_SLEEP_S * 2**self.set_aside, LONGEST_SLEEP_S, self.longest_sleep_s))
-            self.set_aside += 1
-            return False
-        if reason is not None:
-            self.kept.append(reason)
         self.readings.append(after)
-        return True
+        return throttled_by(before, after)
 
     def forget(self) -> None:
         """Forget the visits that count: they are to be taken again. What was set aside stays counted."""

@@ -1,3 +1,5 @@
+import dataclasses
+import functools
 import importlib
 import json
 
@@ -6,15 +8,26 @@ import torch
 
 from kfc_bench.curvature import APPROXIMATIONS
 from kfc_bench.experiments.cost import COST
+from kfc_bench.experiments.cost import measurement as module
 from kfc_bench.experiments.cost.case import PHASES
-from kfc_bench.experiments.cost.measurement import CostMeasurement, Declined, open_case
+from kfc_bench.experiments.cost.measurement import (
+    LONGEST_WARMUP_S,
+    WARMUP_S,
+    WARMUP_SAMPLES,
+    CostMeasurement,
+    Declined,
+    open_case,
+)
 from kfc_bench.experiments.cost.work import work
 from kfc_bench.experiments.cost.workloads import SGD_VARIANTS, build
 from kfc_bench.measure.ceilings import Ceilings
-from kfc_kernels import ConvGeometry, UnsupportedError
+from kfc_bench.measure.telemetry import Reading
+from kfc_bench.measure.throttle import RETRIES, Watch
+from kfc_kernels import UnsupportedError
 from kfc_kernels.catalogue import OPERATORS
 from kfc_kernels.damped_inverse import NotPositiveDefiniteError
 from tests.experiments.cost_cases import GROUPED, PLAIN, cost_case, journalled
+from tests.measure.fakes import FakeTelemetry
 
 CONTESTANTS = ["sgd", *(name for name in APPROXIMATIONS if name != "identity")]
 LAYER_PHASES = [phase for phase in PHASES if phase != "step"]
@@ -29,10 +42,15 @@ MEASURED = (
     "visits",
     "samples",
     "stop_reason",
+    "warmup_s",
     "peak_memory_bytes",
     "peak_rss_bytes",
 )
-WORKED = ("flops_algorithm", "flops_minimal", "bytes_minimal", "percent_of_limit", "suspect")
+WORKED = (
+    *("flops_algorithm", "flops_minimal", "bytes_minimal", "ceiling_flops_per_s", "ceiling_bytes_per_s"),
+    *("percent_of_limit", "suspect"),
+)
+OF_A_GPU = ("throttled_visits", "launch_hidden", "energy_j", "sm_clock_mhz", "temperature_c", "power_w", "compile_s")
 
 
 def opened(case):
@@ -94,6 +112,7 @@ def test_a_finished_record_has_every_column(case):
     assert all(record[name] is not None for name in MEASURED)
     assert all((record[name] is not None) if case.phase != "step" else (name not in record) for name in WORKED)
     assert record["time_ci_low_s"] <= record["time_median_s"] <= record["time_ci_high_s"]
+    assert all(record[name] is None for name in OF_A_GPU)
     assert record["visits"] == 6
     assert record["rel_error"] <= record["error_gate"]
     assert json.loads(json.dumps(record)) == record
@@ -215,9 +234,195 @@ def test_a_step_has_no_cost_model():
     assert work(cost_case(approximation="kfc", phase="step", network="digits")) is None
 
 
-def test_what_is_faster_than_the_roofline_is_suspect(monkeypatch):
-    case = cost_case(operator="input_factor", geometry=ConvGeometry.conv(3, 4, (6, 5), 3, padding=1, bias=True))
-    monkeypatch.setattr("kfc_bench.experiments.cost.measurement.measured_ceilings", lambda *_: Ceilings(1.0, 1.0))
-    record = finished(case)
+class FakeClock:
+    """Every sample takes so long, and no longer to take than a call of it."""
+
+    def __init__(self, seconds=1e-3, launch_hidden=True):
+        self.seconds, self.launch_hidden, self.samples = seconds, launch_hidden, 0
+
+    def sample(self, run):
+        run()
+        self.samples += 1
+        return self.seconds
+
+    def synchronize(self):
+        pass
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Replace the clock; warming up takes one sample of it."""
+    fake = FakeClock()
+    monkeypatch.setattr(module, "clock_for", lambda *_: fake)
+    monkeypatch.setattr(module, "_warm_up", lambda *_: 0.25)
+    return fake
+
+
+def telemetry(monkeypatch, **values):
+    fake = FakeTelemetry(**values)
+    monkeypatch.setattr(module, "telemetry_for", lambda _: fake)
+    monkeypatch.setattr(module, "Watch", functools.partial(Watch, sleep=lambda _: None))
+    return fake
+
+
+def ceilings_in_turn(monkeypatch, *series):
+    """Let the ceilings be the first, and the next each time they are measured anew; return what's left."""
+    left = list(series)
+    monkeypatch.setattr(module, "measured_ceilings", lambda *_: left[0])
+    monkeypatch.setattr(module, "remeasured_ceilings", lambda *_: left.pop(0))
+    return left
+
+
+OPERATOR = cost_case(operator="input_factor")
+FLOPS = work(OPERATOR).flops_minimal
+UNDER = Ceilings(0.8 * FLOPS / 1e-3, 1e99)
+CLOSE = Ceilings(FLOPS / 1.05e-3, 1e99)
+"""Floors of 1.25 ms and 1.05 ms, under which a sample of 1 ms is and is not suspect."""
+
+
+def test_every_visit_adds_one_or_begins_the_second_series(monkeypatch, clock):
+    ceilings_in_turn(monkeypatch, UNDER, UNDER)
+    measurement = opened(OPERATOR)
+    counts = []
+    for _ in range(15):
+        clock.seconds *= 0.999
+        measurement.visit()
+        counts.append(len(measurement.visit_medians))
+        assert measurement.visit_medians[-1] == clock.seconds
+    assert counts == [1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+
+
+def test_what_stays_faster_than_the_roofline_is_timed_again_and_suspect(monkeypatch, clock):
+    left = ceilings_in_turn(monkeypatch, UNDER, UNDER)
+    record = finished(OPERATOR)
+    assert left == [UNDER]
     assert record["suspect"] is True
-    assert record["percent_of_limit"] > 110
+    assert record["percent_of_limit"] == pytest.approx(125)
+    assert record["ceiling_flops_per_s"] == UNDER.flops_per_s
+    assert (record["visits"], record["samples"]) == (6, clock.samples // 2)
+
+
+def test_the_second_series_stands(monkeypatch, clock):
+    ceilings_in_turn(monkeypatch, UNDER, UNDER)
+    measurement = opened(OPERATOR)
+    while measurement.visits.stop_reason is None:
+        assert measurement.visit()
+        assert measurement.visit_medians[-1] == 1e-3
+    clock.seconds = 2e-3
+    assert measurement.visit()
+    assert measurement.visit_medians == [2e-3]
+    while measurement.visit():
+        pass
+    record = measurement.record()
+    assert record["suspect"] is False
+    assert record["time_median_s"] == 2e-3
+    assert record["visits"] == 6
+
+
+def test_higher_ceilings_acquit(monkeypatch, clock):
+    ceilings_in_turn(monkeypatch, UNDER, CLOSE)
+    record = finished(OPERATOR)
+    assert record["suspect"] is False
+    assert record["percent_of_limit"] == pytest.approx(105)
+    assert record["samples"] == clock.samples // 2
+
+
+def test_what_is_slow_enough_is_timed_once(monkeypatch, clock):
+    left = ceilings_in_turn(monkeypatch, CLOSE, UNDER)
+    record = finished(OPERATOR)
+    assert left == [CLOSE, UNDER]
+    assert (record["suspect"], record["samples"]) == (False, clock.samples)
+
+
+HOT = Reading(1200.0, 1980.0, 90.0, 400.0, frozenset({"hardware thermal slowdown"}))
+COOL = Reading(1900.0, 1980.0, 60.0, 350.0, frozenset())
+
+
+@pytest.mark.usefixtures("clock")
+def test_throttled_visits_are_taken_again_and_counted(monkeypatch):
+    telemetry(monkeypatch, readings=[COOL, HOT, COOL, COOL, HOT, COOL, COOL])
+    record = finished(OPERATOR)
+    assert (record["visits"], record["throttled_visits"]) == (6, 2)
+    assert "reason" not in record
+    assert (record["sm_clock_mhz"], record["temperature_c"], record["power_w"]) == (1900.0, 60.0, 350.0)
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_device_that_always_throttles_still_gets_a_time(monkeypatch):
+    telemetry(monkeypatch, readings=[HOT])
+    record = finished(cost_case(operator="input_factor", timeout_s=120.0))
+    assert (record["status"], record["visits"], record["throttled_visits"]) == ("ok", 6, RETRIES + 6)
+    assert record["time_median_s"] == 1e-3
+    assert record["reason"] == "6 of 6 visits count though the GPU throttled: hardware thermal slowdown"
+
+
+def test_a_case_sleeps_no_longer_than_its_timeout_allows():
+    assert opened(cost_case(operator="input_factor", timeout_s=2.0)).watch.patience_s == 0.5
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_the_record_says_whether_launches_are_hidden(clock, hidden):
+    clock.launch_hidden = hidden
+    record = finished(OPERATOR)
+    assert record["launch_hidden"] is hidden
+    assert record["warmup_s"] == 0.25
+
+
+def test_energy_is_weighted_as_time_is(monkeypatch, clock):
+    case = cost_case(approximation="kfc", phase="step", network="digits_small", energy=True)
+    joules = {}
+    sensors = telemetry(monkeypatch, watts=1.0)
+
+    def measured(run, device, wait):
+        assert (device, wait) == (sensors, clock.synchronize)
+        return joules.setdefault(run, 10.0 ** len(joules))
+
+    monkeypatch.setattr(module, "joules_per_call", measured)
+    measurement = opened(case)
+    while measurement.visit():
+        pass
+    parts = measurement.workload.parts
+    assert measurement.record()["energy_j"] == sum(weight * 10.0**index for index, (weight, _) in enumerate(parts))
+
+
+@pytest.mark.usefixtures("clock")
+def test_energy_is_measured_where_it_is_asked_for_and_counted(monkeypatch):
+    telemetry(monkeypatch, watts=1.0)
+    monkeypatch.setattr(module, "joules_per_call", lambda *_: None)
+    assert finished(cost_case(operator="input_factor", energy=True))["energy_j"] is None
+    monkeypatch.setattr(module, "joules_per_call", lambda *_: pytest.fail("not asked for"))
+    assert finished(OPERATOR)["energy_j"] is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "samples"),
+    [(WARMUP_S / 10, 10), (WARMUP_S / 2, WARMUP_SAMPLES), (0.4, WARMUP_SAMPLES), (0.6, 2), (2 * LONGEST_WARMUP_S, 1)],
+)
+def test_warm_up_is_long_enough_and_no_longer(monkeypatch, seconds, samples):
+    now, taken = [0.0], []
+
+    class Workload:
+        def sample(self, clock):
+            taken.append(clock)
+            now[0] += seconds * 1.0001
+
+    monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
+    assert module._warm_up(Workload(), "clock") == pytest.approx(samples * seconds, rel=1e-3)
+    assert taken == ["clock"] * samples
+
+
+@pytest.mark.usefixtures("clock")
+def test_compiling_is_the_first_call_beyond_the_second(monkeypatch):
+    durations = [5.0, 2.0]
+    timed = module._timed
+
+    def slow_first(run, clock):
+        return durations.pop(0), timed(run, clock)[1]
+
+    def named(case, **options):
+        return dataclasses.replace(build(case, **options), implementation="triton_of_a_kind")
+
+    monkeypatch.setattr(module, "_timed", slow_first)
+    monkeypatch.setattr(module, "build", named)
+    assert finished(OPERATOR)["compile_s"] == 3.0
+    assert durations == []

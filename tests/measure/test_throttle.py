@@ -47,50 +47,56 @@ def test_judgement(before, after, expected):
 
 
 def watched(readings, visits, **options):
-    slept = []
+    """Take visits, and return the watch, the readings' number when each counted visit was taken, and the sleeps."""
+    slept, taken, dropped = [], [], []
     watch = Watch(FakeTelemetry(list(readings)), sleep=slept.append, **options)
-    kept = [watch.keeps(lambda: None) for _ in range(visits)]
-    return watch, kept, slept
+    for _ in range(visits):
+        watch.take(lambda: taken.append(None), lambda: dropped.append(taken.pop()))
+    assert len(taken) == len(watch.readings) == visits
+    assert len(dropped) == len(slept) == watch.set_aside
+    return watch, slept
 
 
 def test_a_throttled_visit_is_set_aside_and_counted():
-    watch, kept, slept = watched([GOOD, GOOD, GOOD, HOT, GOOD], 3)
-    assert kept == [True, False, True]
+    watch, slept = watched([GOOD, GOOD, GOOD, HOT, GOOD], 2)
     assert slept == [FIRST_SLEEP_S]
     assert (watch.throttled, watch.remark) == (1, None)
-    assert len(watch.readings) == 2
+    assert HOT not in watch.readings
 
 
 def test_sleeps_grow_and_retries_end():
-    watch, kept, slept = watched([HOT], RETRIES + 3)
-    assert kept == [False] * RETRIES + [True] * 3
+    watch, slept = watched([HOT], 3)
     assert slept == [min(FIRST_SLEEP_S * 2**index, LONGEST_SLEEP_S) for index in range(RETRIES)]
     assert watch.throttled == RETRIES + 3
     assert watch.remark == "3 of 3 visits count though the GPU throttled: hardware thermal slowdown"
 
 
-def test_a_sleep_stays_within_the_cases_patience():
-    assert max(watched([HOT], RETRIES, longest_sleep_s=1.0)[2]) == 1.0
+@pytest.mark.parametrize(("patience_s", "sleeps"), [(0.0, 0), (0.25, 1), (1.0, 2), (1.75, 3), (100.0, RETRIES)])
+def test_a_case_sleeps_no_longer_than_its_patience(patience_s, sleeps):
+    watch, slept = watched([HOT], 2, patience_s=patience_s)
+    assert sum(slept) <= patience_s
+    assert watch.set_aside == sleeps
+    assert watch.throttled == sleeps + 2
 
 
 def test_what_counts_is_forgotten_what_was_set_aside_is_not():
-    watch, _, _ = watched([HOT], RETRIES + 2)
+    watch, _ = watched([HOT], 2)
     watch.forget()
     assert watch.remark is None
-    watch.keeps(lambda: None)
+    watch.take(lambda: None, lambda: pytest.fail("no retries are left"))
     assert watch.throttled == RETRIES + 1
     assert watch.remark == "1 of 1 visits count though the GPU throttled: hardware thermal slowdown"
 
 
 def test_columns_are_medians_after_the_visits_that_count():
     readings = [GOOD, reading(temperature=50.0), GOOD, HOT, GOOD, reading(temperature=52.0), GOOD, reading()]
-    watch, _, _ = watched(readings, 4)
+    watch, _ = watched(readings, 3)
     assert watch.columns() == {"sm_clock_mhz": 1900.0, "temperature_c": 52.0, "power_w": 300.0}
 
 
 def test_a_device_that_tells_nothing_is_not_said_to_be_free_of_throttling():
-    watch, kept, _ = watched([Reading()], 3)
-    assert kept == [True] * 3
+    watch, slept = watched([Reading()], 3)
+    assert slept == []
     assert watch.throttled is None
     assert set(watch.columns().values()) == {None}
 
@@ -100,4 +106,4 @@ def test_an_error_in_a_visit_gets_through():
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        Watch(FakeTelemetry()).keeps(fails)
+        Watch(FakeTelemetry()).take(fails, lambda: None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -12,17 +13,29 @@ from kfc_bench.experiments.cost.case import CostCase
 from kfc_bench.experiments.cost.prediction import infeasible
 from kfc_bench.experiments.cost.work import work
 from kfc_bench.experiments.cost.workloads import Workload, build
-from kfc_bench.measure.ceilings import measured_ceilings
+from kfc_bench.measure.ceilings import measured_ceilings, remeasured_ceilings
 from kfc_bench.measure.clock import Clock, clock_for
 from kfc_bench.measure.correctness import ROW_FACTOR, error_gate, relative_error, worst_row_error
+from kfc_bench.measure.energy import joules_per_call
 from kfc_bench.measure.memory import PeakMemory, is_out_of_memory, peak_memory
 from kfc_bench.measure.precision import set_precision
+from kfc_bench.measure.telemetry import telemetry_for
+from kfc_bench.measure.throttle import Watch
 from kfc_bench.measure.visits import Visits
 from kfc_bench.results.schema import Record
 from kfc_kernels import UnsupportedError
+from kfc_kernels.cost import Cost
 
-SUSPECT = 1.1
-"""A case this much faster than the roofline's floor is suspect: shown, and to be looked at."""
+SUSPECT = 0.9
+"""A case whose median is under this share of the roofline's floor is suspect: timed again, and shown."""
+
+WARMUP_S = 50e-3
+WARMUP_SAMPLES = 3
+LONGEST_WARMUP_S = 1.0
+"""Samples thrown away first: so many, and for so long, but no more once the last of these has passed."""
+
+TIMEOUT_SHARE = 0.25
+"""Share of a case's timeout that it may sleep while the device is throttled."""
 
 
 @dataclass(frozen=True)
@@ -56,26 +69,36 @@ class Declined:
 
 @dataclass
 class CostMeasurement:
-    """A case that passed its gate.
+    """A case that passed its gate and is warm.
 
     Attributes:
         case: The case.
         workload: What is timed.
         gate: How it passed.
-        first_call_s: Duration of the very first call.
+        compile_s: The very first call beyond the second; None where nothing is compiled.
+        warmup_s: Duration of the samples thrown away.
         memory: Peaks of one call.
+        clock: Takes the samples.
+        watch: Looks at the device around each visit.
+        visits: The visits that count.
+        timed_again: Whether earlier visits were thrown away because their median was suspect.
     """
 
     case: CostCase
     workload: Workload
     gate: Gate
-    first_call_s: float
+    compile_s: float | None
+    warmup_s: float
     memory: PeakMemory
     clock: Clock
+    watch: Watch
     visits: Visits = field(init=False)
+    timed_again: bool = False
 
     def __post_init__(self) -> None:
         self.visits = Visits(self.case.rule)
+        self._work = work(self.case)
+        self._again = False
 
     @property
     def visit_medians(self) -> list[float]:
@@ -83,16 +106,52 @@ class CostMeasurement:
         return self.visits.medians
 
     def visit(self) -> bool:
-        """Take one burst of samples; return whether the stopping rule wants more."""
-        self.visits.visit(self.clock, self.workload.sample)
-        return self.visits.stop_reason is None
+        """Take one burst of samples.
+
+        More are wanted by the stopping rule, and when it ends a first series that is suspect: with the next visit the
+        ceilings are measured anew and a second series begins, which stands.
+
+        Returns:
+            Whether more are wanted.
+        """
+        if self._again:
+            self._begin_again()
+        self.watch.take(lambda: self.visits.visit(self.clock, self.workload.sample), self.visits.bursts.pop)
+        if self.visits.stop_reason is None:
+            return True
+        self._again = not self.timed_again and self._work is not None and self._is_suspect(self._work)
+        return self._again
+
+    def _begin_again(self) -> None:
+        self.timed_again, self._again = True, False
+        remeasured_ceilings(self.case.device, self.case.operands, self.case.cache)
+        self.visits.bursts.clear()
+        self.watch.forget()
+
+    def _floor(self, cost: Cost) -> float:
+        ceilings = measured_ceilings(self.case.device, self.case.operands, self.case.cache)
+        return ceilings.least_seconds(cost.flops_minimal, cost.bytes_minimal)
+
+    def _is_suspect(self, cost: Cost) -> bool:
+        return self.visits.median < SUSPECT * self._floor(cost)
+
+    def _energy(self) -> float | None:
+        """Measure the joules of one call; a sample of several kinds of call is weighted as its time is."""
+        joules = 0.0
+        for weight, run in self.workload.parts:
+            measured = joules_per_call(run, self.watch.telemetry, self.clock.synchronize)
+            if measured is None:
+                return None
+            joules += weight * measured
+        return joules
 
     def record(self) -> Record:
-        """Return times, memory, work, and where the time stands under the roofline."""
+        """Return times, memory, energy, work, and where the time stands under the roofline."""
         median, interval = self.visits.median, self.visits.interval
         low, high = interval if interval is not None else (None, None)
         record: Record = {
             "status": "ok",
+            **({"reason": self.watch.remark} if self.watch.remark else {}),
             "implementation": self.workload.implementation,
             "rel_error": self.gate.error,
             "error_gate": self.gate.limit,
@@ -101,24 +160,28 @@ class CostMeasurement:
             "time_ci_high_s": high,
             "visits": len(self.visits.bursts),
             "samples": self.visits.samples,
+            "throttled_visits": self.watch.throttled,
             "visit_medians_s": self.visit_medians,
             "stop_reason": self.visits.stop_reason,
-            "compile_s": max(0.0, self.first_call_s - median)
-            if self.workload.implementation.startswith("triton")
-            else None,
+            "compile_s": self.compile_s,
+            "warmup_s": self.warmup_s,
+            "launch_hidden": self.clock.launch_hidden,
             "peak_memory_bytes": self.memory.allocator_bytes,
             "peak_rss_bytes": self.memory.rss_bytes,
+            "energy_j": self._energy() if self.case.energy else None,
+            **self.watch.columns(),
         }
-        cost = work(self.case)
+        cost = self._work
         if cost is not None:
-            ceilings = measured_ceilings(self.case.device, self.case.operands)
-            floor = ceilings.least_seconds(cost.flops_minimal, cost.bytes_minimal)
+            ceilings = measured_ceilings(self.case.device, self.case.operands, self.case.cache)
             record |= {
                 "flops_algorithm": cost.flops_algorithm,
                 "flops_minimal": cost.flops_minimal,
                 "bytes_minimal": cost.bytes_minimal,
-                "percent_of_limit": 100 * floor / median,
-                "suspect": floor > SUSPECT * median,
+                "ceiling_flops_per_s": ceilings.flops_per_s,
+                "ceiling_bytes_per_s": ceilings.bytes_per_s,
+                "percent_of_limit": 100 * self._floor(cost) / median,
+                "suspect": self._is_suspect(cost),
             }
         return record
 
@@ -141,8 +204,28 @@ def _judge(case: CostCase, outputs: list[torch.Tensor], workload: Workload) -> G
     return Gate(relative_error(scaled, reference), worst_row_error(scaled, reference), limit)
 
 
+def _timed(run: Callable[[], list[torch.Tensor]], clock: Clock) -> tuple[float, list[torch.Tensor]]:
+    """Run once, by the wall clock; return seconds and the results."""
+    start = time.perf_counter()
+    outputs = run()
+    clock.synchronize()
+    return time.perf_counter() - start, outputs
+
+
+def _warm_up(workload: Workload, clock: Clock) -> float:
+    """Take samples and throw them away; return how long that took, in seconds."""
+    start = time.perf_counter()
+    samples = 0
+    while True:
+        workload.sample(clock)
+        samples += 1
+        elapsed = time.perf_counter() - start
+        if elapsed >= LONGEST_WARMUP_S or (elapsed >= WARMUP_S and samples >= WARMUP_SAMPLES):
+            return elapsed
+
+
 def open_case(case: CostCase) -> CostMeasurement | Declined:
-    """Prepare a case: predict, run once, check, measure memory.
+    """Prepare a case: predict, run once, check, measure memory, warm up.
 
     Args:
         case: The case.
@@ -154,12 +237,12 @@ def open_case(case: CostCase) -> CostMeasurement | Declined:
     declined = infeasible(case)
     if declined is not None:
         return Declined(declined)
-    clock = clock_for(case.device)
+    if work(case) is not None:
+        # Now, as long as the memory is free.
+        measured_ceilings(case.device, case.operands, case.cache)
+    clock = clock_for(case.device, case.cache)
     workload = build(case, dtype=case.operands, implementation=case.implementation)
-    start = time.perf_counter()
-    outputs = workload.once()
-    clock.synchronize()
-    first_call = time.perf_counter() - start
+    first_call, outputs = _timed(workload.once, clock)
     gate = _judge(case, outputs, workload)
     if not gate.passed:
         reason = (
@@ -168,9 +251,13 @@ def open_case(case: CostCase) -> CostMeasurement | Declined:
         )
         return Declined({"status": "wrong", "reason": reason, "rel_error": gate.error, "error_gate": gate.limit})
     del outputs
+    compile_s = None
+    if case.device == "cuda" or workload.implementation.startswith("triton"):
+        compile_s = max(0.0, first_call - _timed(workload.once, clock)[0])
     memory, _ = peak_memory(workload.once, case.device)
-    workload.sample(clock)
-    return CostMeasurement(case, workload, gate, first_call, memory, clock)
+    warmup_s = _warm_up(workload, clock)
+    watch = Watch(telemetry_for(case.device), TIMEOUT_SHARE * case.timeout_s)
+    return CostMeasurement(case, workload, gate, compile_s, warmup_s, memory, clock, watch)
 
 
 def classify(error: Exception) -> tuple[str, str]:

@@ -86,7 +86,7 @@ def predicted_seconds(case: CostCase) -> float | None:
     cost = work(case)
     if cost is None:
         return None
-    ceilings = measured_ceilings(case.device, case.operands)
+    ceilings = measured_ceilings(case.device, case.operands, case.cache)
     through_buffers = 2 * buffer_bytes(case) if case.phase in (None, "accumulate") else 0
     return cost.flops_algorithm / ceilings.flops_per_s + (cost.bytes_minimal + through_buffers) / ceilings.bytes_per_s
 
