@@ -24,7 +24,7 @@ PRODUCT_SIDE = {"cpu": 1024, "cuda": 8192}
 CONVOLUTION = {"cpu": (8, 128, 28), "cuda": (64, 256, 56)}
 """Examples, channels in and out, and side of the maps; the kernel is 3x3."""
 
-MEMORY_SIDES = {"cpu": (8192,), "cuda": (16384,)}
+MEMORY_SIDES = {"cpu": (4096,), "cuda": (16384,)}
 CACHE_SIDES = {"cpu": (256, 512, 1024, 2048), "cuda": (1024, 1536, 2048, 3072)}
 """Sides of the square matrices that are read: too large for any cache, and small enough for some."""
 
