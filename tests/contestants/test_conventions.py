@@ -207,6 +207,16 @@ OPTIONS = {
             "kronfluence": EXACT,
         },
     ),
+    "same, uneven": (
+        {"padding": "same", "kernel_size": 2},
+        {
+            "curvlinops": NotImplementedError,
+            "backpack": TypeError,
+            "nngeometry": TypeError,
+            "asdl": ValueError,
+            "kronfluence": Exception,
+        },
+    ),
     **{
         f"{mode} padding": ({"padding": 1, "padding_mode": mode}, dict.fromkeys(PUBLIC, ZEROS))
         for mode in ("circular", "reflect", "replicate")

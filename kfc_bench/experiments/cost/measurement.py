@@ -189,7 +189,7 @@ class CostMeasurement:
 def _judge(case: CostCase, outputs: list[torch.Tensor], workload: Workload) -> Gate:
     exact = build(case, dtype=torch.float64, implementation="reference", given=workload.state)
     reference = [tensor.double() for tensor in exact.once()]
-    scaled = [output.double() * workload.scale for output in outputs]
+    scaled = [output.to(case.device, torch.float64) * workload.scale for output in outputs]
     plain_error = None
     if workload.implementation.startswith("triton") or workload.implementation in contestants():
         plain = build(case, dtype=case.operands, implementation="reference", given=workload.state)
