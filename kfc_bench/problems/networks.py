@@ -97,7 +97,9 @@ NETWORKS: dict[str, Network] = {
 
 @cache
 def layer_geometries(network: str) -> dict[str, ConvGeometry]:
-    """Read the geometries of a network's layers without computing anything.
+    """Read the geometries of a network's layers off one example.
+
+    On real tensors: the first ReLU on the meta device would import torch's compiler, most of a second.
 
     Args:
         network: A key of `NETWORKS`.
@@ -110,7 +112,7 @@ def layer_geometries(network: str) -> dict[str, ConvGeometry]:
     """
     geometries: dict[str, ConvGeometry] = {}
     entry = NETWORKS[network]
-    with torch.device("meta"):
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
         model = entry.build()
         for name, module in model.named_modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
