@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import re
 import subprocess
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,10 +15,10 @@ import pynvml
 import torch
 
 import kfc_bench
-import kfc_kernels
 from kfc_bench.errors import UserError
 from kfc_bench.measure.datasheet import datasheet
 from kfc_bench.measure.precision import PRECISIONS, float32_products, precision_in_force
+from kfc_bench.measure.sources import code_hash
 from kfc_bench.measure.telemetry import ask, nvml_handle
 
 PACKAGES = ("kfc-bench", "torch", "triton", "numpy", "scipy", "pandas", "pyarrow", "pytest-benchmark", "nvidia-ml-py")
@@ -90,19 +88,6 @@ def _checkout() -> dict[str, Any]:
         "commit": _git("rev-parse", "HEAD"),
         "dirty": bool(_git("status", "--porcelain", "--", ":/kfc_bench", ":/kernels")),
     }
-
-
-@cache
-def code_hash() -> str:
-    """Hash the sources of both packages: what a commit and its uncommitted changes would say, without its documents."""
-    digest = hashlib.sha256()
-    for package in (kfc_bench, kfc_kernels):
-        root = Path(package.__file__ or "").parent
-        for file in sorted(root.rglob("*.py")):
-            if "share" not in file.relative_to(root).parts:
-                digest.update(f"{root.name}/{file.relative_to(root)}\n".encode())
-                digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def _cpu_caches() -> dict[str, str]:

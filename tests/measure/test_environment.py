@@ -14,7 +14,8 @@ import kfc_bench
 import kfc_kernels
 from kfc_bench.errors import UserError
 from kfc_bench.measure import environment as module
-from kfc_bench.measure.environment import PACKAGES, PEERS, code_hash, environment, resolve_device
+from kfc_bench.measure.environment import PACKAGES, PEERS, environment, resolve_device
+from kfc_bench.measure.sources import code_hash
 from kfc_bench.results.fingerprint import FINGERPRINT, fingerprint
 
 KEYS = (
@@ -155,7 +156,7 @@ def test_devices_that_are_not_there(monkeypatch, device, message):
 
 
 def hash_of(folder):
-    script = "from kfc_bench.measure.environment import code_hash; print(code_hash())"
+    script = "from kfc_bench.measure.sources import code_hash; print(code_hash())"
     answer = subprocess.run(
         [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, env={"PYTHONPATH": str(folder)}
     )
