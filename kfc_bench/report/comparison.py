@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
+from typing import Any
 
 import pandas as pd
+
+from kfc_bench.report.pairs import paired
+from kfc_bench.results.schema import VISIT_COLUMNS
 
 SGD = "sgd"
 STEP_KEY = ["env_id", "device", "network", "batch", "dtype", "precision"]
@@ -35,11 +40,26 @@ COMPARISON_COLUMNS = [
 ]
 
 
+def _ratio(row: dict[Hashable, Any]) -> tuple[float, float, float]:
+    """Return a step's ratio to SGD's and its interval, from a row that holds both."""
+    sgd = {name: row[f"{name}_sgd"] for name in VISIT_COLUMNS}
+    in_turn = paired(sgd, row)
+    interval = in_turn.interval() if in_turn is not None else None
+    if in_turn is not None and interval is not None:
+        return in_turn.ratio, *interval
+    return (
+        row["time_median_s"] / row["time_median_s_sgd"],
+        row["time_ci_low_s"] / row["time_ci_high_s_sgd"],
+        row["time_ci_high_s"] / row["time_ci_low_s_sgd"],
+    )
+
+
 def step_costs(cost: pd.DataFrame) -> pd.DataFrame:
     """Set each training step beside SGD's on the same network, batch and device.
 
-    Where SGD ran in several ways, the fastest is the baseline. The ratio's interval divides the far ends of the two
-    95 % intervals: wider than it need be, never narrower.
+    Where SGD ran in several ways, the fastest is the baseline. Steps that were visited in turn with SGD's are paired
+    round by round; for others the ratio is that of the medians, and its interval divides the far ends of the two 95 %
+    intervals: wider than it need be, never narrower.
 
     Args:
         cost: The cost frame.
@@ -50,11 +70,12 @@ def step_costs(cost: pd.DataFrame) -> pd.DataFrame:
     steps = cost[(cost["phase"] == "step") & (cost["status"] == "ok")]
     baseline = steps[steps["approximation"] == SGD].sort_values("time_median_s").drop_duplicates(STEP_KEY)
     merged = steps.merge(baseline, on=STEP_KEY, how="left", suffixes=("", "_sgd"))
+    ratios = [_ratio(row) for row in merged.to_dict("records")]
     return merged.assign(
         step_s=merged["time_median_s"],
-        step_ratio=merged["time_median_s"] / merged["time_median_s_sgd"],
-        step_ratio_low=merged["time_ci_low_s"] / merged["time_ci_high_s_sgd"],
-        step_ratio_high=merged["time_ci_high_s"] / merged["time_ci_low_s_sgd"],
+        step_ratio=[ratio for ratio, _, _ in ratios],
+        step_ratio_low=[low for _, low, _ in ratios],
+        step_ratio_high=[high for _, _, high in ratios],
         sgd_implementation=merged["implementation_sgd"],
     )[
         [

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from kfc_bench.measure.paired import FEWEST_PAIRS, PairedRatio
 from kfc_bench.report.history import BetweenRuns
+from kfc_bench.report.pairs import paired
 from kfc_bench.report.tables import TextTable
 from kfc_bench.report.units import seconds, three
 from kfc_bench.report.verdicts import TOLERANCE, Policy, Ratio, StoredRatio, UnknownRatio, Verdict, verdicts
@@ -71,11 +71,9 @@ def ratio_of(a: Record, b: Record, history: BetweenRuns | None) -> Ratio:
         From pairs of visits where both were visited in turn, else from both medians with the between-run term; without
         one, a ratio that nothing can be said about.
     """
-    together = a.get("visit_group") is not None and a.get("visit_group") == b.get("visit_group")
-    if together:
-        paired = PairedRatio(a["visit_medians_s"], b["visit_medians_s"])
-        if paired.pairs >= FEWEST_PAIRS:
-            return paired
+    in_turn = paired(a, b)
+    if in_turn is not None:
+        return in_turn
     ratio = b["time_median_s"] / a["time_median_s"]
     if history is None:
         return UnknownRatio(ratio)

@@ -7,6 +7,7 @@ from pathlib import Path
 from kfc_bench.report.comparison import comparison
 from kfc_bench.report.files import write_text
 from kfc_bench.results.frames import Results
+from kfc_bench.results.schema import COST_COLUMNS
 
 
 def export_csv(results: Results, folder: Path) -> list[Path]:
@@ -23,7 +24,7 @@ def export_csv(results: Results, folder: Path) -> list[Path]:
         UserError: A file cannot be written.
     """
     frames = {
-        "cost": results.cost,
+        "cost": results.cost[list(COST_COLUMNS)],
         "convergence": results.convergence,
         "trials": results.trials,
         "comparison": comparison(results.cost, results.trials),

@@ -11,7 +11,14 @@ import pandas as pd
 
 from kfc_bench.errors import UserError
 from kfc_bench.results.run import ENVIRONMENT, Run, latest_by_case, list_runs, load_run
-from kfc_bench.results.schema import CONVERGENCE_COLUMNS, COST_COLUMNS, CURVE_COLUMNS, TRIAL_COLUMNS, Record
+from kfc_bench.results.schema import (
+    CONVERGENCE_COLUMNS,
+    COST_COLUMNS,
+    CURVE_COLUMNS,
+    TRIAL_COLUMNS,
+    VISIT_COLUMNS,
+    Record,
+)
 
 
 @dataclass(frozen=True)
@@ -19,7 +26,7 @@ class Results:
     """Everything that was read from results folders.
 
     Attributes:
-        cost: One row per case, `COST_COLUMNS`.
+        cost: One row per case, `COST_COLUMNS` and `VISIT_COLUMNS`.
         convergence: One row per trial and evaluation, `CONVERGENCE_COLUMNS`.
         trials: One row per trial, `TRIAL_COLUMNS`.
         environments: Environment records by ``env_id``.
@@ -59,7 +66,7 @@ def to_frames(records: list[Record], environments: dict[str, dict[str, Any]]) ->
         for point in trial.get("curve", [])
     ]
     return Results(
-        cost=_frame((record for record in newest if record["experiment"] == "cost"), COST_COLUMNS),
+        cost=_frame((record for record in newest if record["experiment"] == "cost"), (*COST_COLUMNS, *VISIT_COLUMNS)),
         convergence=_frame(points, CONVERGENCE_COLUMNS),
         trials=_frame(trials, TRIAL_COLUMNS),
         environments=environments,

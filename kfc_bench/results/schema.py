@@ -123,8 +123,11 @@ CONVERGENCE_COLUMNS = (
     "status",
 )
 
-JOURNAL_ONLY = ("attempt", "worker_s", "visit_group")
-"""Which try of the case this was, seconds the worker spent on it, and the group session it was visited in."""
+JOURNAL_ONLY = ("attempt", "worker_s", "visit_group", "last_round")
+"""Which try this was, seconds the worker spent on the case, its session of visits in turn, its last round there."""
+
+VISIT_COLUMNS = ("visit_group", "last_round", "visit_medians_s")
+"""In frames, beside `COST_COLUMNS`: what pairs the visits of two cases; not in CSV files."""
 
 COLUMNS = {"cost": (*COST_COLUMNS, "visit_medians_s"), "convergence": (*TRIAL_COLUMNS, "curve")}
 

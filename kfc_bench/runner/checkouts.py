@@ -222,7 +222,8 @@ def compare_case(index: int, case: Case, sides: Sequence[Side], rounds: Rounds, 
         record = ended.get(place) or side.ask(case.timeout_s, do="close")["record"]
         if record["status"] == "ok":
             record["visit_medians_s"] = medians[place]
-        records.append({**case.columns(), **record, "case_id": case.case_id, "visit_group": group})
+        own = {"case_id": case.case_id, "visit_group": group, "last_round": len(medians[place])}
+        records.append({**case.columns(), **record, **own})
     return records
 
 

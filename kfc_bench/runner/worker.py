@@ -63,6 +63,7 @@ def measure_group(cases: Sequence[Case], channel: connection.Connection) -> None
     visit_group = uuid.uuid4().hex[:12]
     spent = dict.fromkeys((case.case_id for case in cases), 0.0)
     order = random.Random(0)
+    round_number = 0
 
     @contextlib.contextmanager
     def counted(case: Case) -> Iterator[None]:
@@ -73,7 +74,7 @@ def measure_group(cases: Sequence[Case], channel: connection.Connection) -> None
             spent[case.case_id] += time.monotonic() - start
 
     def finish(case: Case, record: Record) -> None:
-        own = {**record, "worker_s": spent[case.case_id], "visit_group": visit_group}
+        own = {**record, "worker_s": spent[case.case_id], "visit_group": visit_group, "last_round": round_number}
         channel.send(Message("record", case.case_id, record=own))
 
     def failed(case: Case, error: Exception) -> None:
@@ -91,6 +92,7 @@ def measure_group(cases: Sequence[Case], channel: connection.Connection) -> None
     while active:
         wanting = []
         order.shuffle(active)
+        round_number += 1
         for case, measurement in active:
             channel.send(Message("begin", case.case_id, "measuring"))
             try:

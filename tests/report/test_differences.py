@@ -22,6 +22,7 @@ def timed(case_id="a", factor=1.0, group=None, **own):
         time_ci_high_s=1.001 * factor,
         visit_medians_s=visits,
         visit_group=group,
+        last_round=len(STEADY),
         **own,
     )
 
@@ -57,7 +58,7 @@ def test_the_history_widens_what_the_runs_say_of_themselves():
 
 
 def test_too_few_common_rounds_are_no_pairing():
-    short = timed(group="g") | {"visit_medians_s": STEADY[:5]}
+    short = timed(group="g") | {"visit_medians_s": STEADY[:5], "last_round": 5}
     assert isinstance(ratio_of(timed(group="g"), short, None), UnknownRatio)
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from kfc_bench.errors import UserError
 from kfc_bench.results.frames import load_results
-from kfc_bench.results.schema import CONVERGENCE_COLUMNS, COST_COLUMNS, TRIAL_COLUMNS
+from kfc_bench.results.schema import CONVERGENCE_COLUMNS, COST_COLUMNS, TRIAL_COLUMNS, VISIT_COLUMNS
 from tests.helpers import cost_record, results_of, trial_record, write_run
 
 
@@ -12,7 +12,7 @@ def cases(results):
 
 def test_columns_are_the_schema_s(tmp_path):
     results = results_of(tmp_path, [cost_record(), trial_record("sgd", 1, 6, 0.5)])
-    assert tuple(results.cost.columns) == COST_COLUMNS
+    assert tuple(results.cost.columns) == (*COST_COLUMNS, *VISIT_COLUMNS)
     assert tuple(results.trials.columns) == TRIAL_COLUMNS
     assert tuple(results.convergence.columns) == CONVERGENCE_COLUMNS
     assert (len(results.cost), len(results.trials), len(results.convergence)) == (1, 1, 2)
@@ -82,7 +82,7 @@ def test_of_several_attempts_the_last_counts(tmp_path):
 def test_an_empty_folder_is_empty(tmp_path):
     results = load_results([tmp_path])
     assert results.is_empty
-    assert tuple(results.cost.columns) == COST_COLUMNS
+    assert tuple(results.cost.columns) == (*COST_COLUMNS, *VISIT_COLUMNS)
 
 
 def test_a_missing_folder_is_named(tmp_path):

@@ -10,6 +10,7 @@ from kfc_bench.runner.visitor import Session
 from tests.experiments.cost_cases import cost_case
 
 STEADY, NOISY = [1.0] * 100, [1.0, 2.0] * 50
+RAGGED = [1.0 + 0.1 * (7 * index % 11) for index in range(100)]
 
 
 @pytest.mark.parametrize(
@@ -17,7 +18,7 @@ STEADY, NOISY = [1.0] * 100, [1.0, 2.0] * 50
     [
         (Rounds(least=20), STEADY, 20),
         (Rounds(least=6), STEADY, 6),
-        (Rounds(most=33, seconds=1e9), NOISY, 33),
+        (Rounds(most=33, seconds=1e9), RAGGED, 33),
         (Rounds(least=8, seconds=30.0), NOISY, 10),
     ],
     ids=["half-width", "least", "most", "seconds"],
