@@ -52,7 +52,9 @@ def prepare_api(a: Tensor, geometry: ConvGeometry) -> Callable[[], Tensor]:
     def run() -> Tensor:
         with silenced("Using a non-full backward hook", FutureWarning):
             maker.forward_and_backward()
-        return layer.fisher.kron.A
+        omega = layer.fisher.kron.A
+        del layer.fisher
+        return omega
 
     return run
 

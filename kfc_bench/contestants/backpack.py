@@ -42,10 +42,11 @@ def prepare_api(a: Tensor, geometry: ConvGeometry) -> Callable[[], Tensor]:
     weight: Any = network[0].weight
 
     def run() -> Tensor:
-        model.zero_grad()
         with silenced("Full backward hook is firing", UserWarning), backpack(KFAC(mc_samples=1)):
             loss(model(a), labels).backward()
         _, omega = weight.kfac
+        del weight.kfac
+        model.zero_grad()
         return omega
 
     return run

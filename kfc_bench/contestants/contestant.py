@@ -83,7 +83,8 @@ class Contestant:
     Attributes:
         name: What the suites call it, as an ``implementation``.
         prepare: Takes the operator's arguments (for ``input_factor``: ``a`` of ``[N, C, *in]`` and the geometry)
-            and returns the call that is timed. The call returns a fresh tensor, in the contestant's own scale.
+            and returns the call that is timed. The call returns a fresh tensor, in the contestant's own scale, and
+            leaves nothing behind: what it held would be missing from the next call's peak memory.
         declines: Returns why it does not take a case, or None. Shapes that differ from the operator's result must
             be declined; numbers that differ need not be, since the gate finds them.
         scale: By what the call's result is multiplied, outside the timed call, before it is held to the reference.

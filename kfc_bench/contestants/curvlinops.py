@@ -50,9 +50,8 @@ def prepare_factor(a: Tensor, geometry: ConvGeometry) -> Callable[[], Tensor]:
     operator = make()
 
     def run() -> Tensor:
-        operator._input_covariances.clear()
         operator._hook_accumulate_input_covariance(model[0], (a,), module_name="0")
-        return operator._input_covariances["0"]
+        return operator._input_covariances.pop("0")
 
     return run
 

@@ -36,7 +36,9 @@ def prepare_factor(a: Tensor, geometry: ConvGeometry) -> Callable[[], Tensor]:
     def run() -> Tensor:
         tracker = CovarianceTracker(module)
         tracker._update_activation_covariance_matrix(*module.get_flattened_activation(a))
-        return module.storage[FACTOR]
+        omega = module.storage[FACTOR]
+        tracker.release_memory()
+        return omega
 
     return run
 

@@ -1,7 +1,9 @@
 import dataclasses
+import gc
 import importlib.util
 import subprocess
 import sys
+import weakref
 
 import pytest
 import torch
@@ -83,6 +85,25 @@ def test_a_contestant_passes_the_gate_and_is_timed(contestant):
     assert record["status"] == "ok"
     assert record["implementation"] == contestant.name
     assert record["time_median_s"] > 0
+
+
+@every_contestant
+def test_a_call_leaves_nothing_behind(contestant):
+    need(contestant)
+    a = torch.randn(8, 3, 6, 5)
+    run = contestant.ready([a, LAYER], case_of(LAYER, a))
+    run()
+    answer = weakref.ref(run())
+    gc.collect()
+    assert answer() is None
+
+
+@every_contestant
+def test_peak_memory_has_the_result_in_it(contestant):
+    need(contestant)
+    layer = ConvGeometry.conv(24, 4, (6, 5), 3, padding=1)
+    case = cost_case(operator="input_factor", implementation=contestant.name, geometry=layer)
+    assert open_case(case).memory.allocator_bytes >= 4 * layer.patch_dim**2
 
 
 @every_contestant
