@@ -88,6 +88,10 @@ class _Draws:
         values = torch.randn(shape, generator=self._generator).to(self._case.operands)
         return values.to(self._case.device, self._dtype)
 
+    def _rounded(self, exact: Tensor) -> Tensor:
+        """Round what was computed in float64 to what the case's operands hold, for every precision alike."""
+        return exact.to(self._case.operands).to(self._dtype)
+
     def inputs(self, geometry: ConvGeometry) -> Tensor:
         """Draw a layer's input as it comes out of a ReLU, ``[N, C, *in]``."""
         return self.normal(self._case.batch, geometry.in_channels, *geometry.in_size).relu_()
@@ -103,13 +107,13 @@ class _Draws:
 
     def positive(self, geometry: ConvGeometry, size: int) -> Tensor:
         """Draw a well-conditioned positive definite matrix, ``[size, size]`` or ``[groups, size, size]``."""
-        rows = self.normal(*geometry.grouped(size, size)).to(torch.promote_types(self._dtype, torch.float32))
+        rows = self.normal(*geometry.grouped(size, size)).double()
         identity = torch.eye(size, dtype=rows.dtype, device=rows.device)
-        return (rows @ rows.mT / size + identity).to(self._dtype)
+        return self._rounded(rows @ rows.mT / size + identity)
 
     def rotation(self, geometry: ConvGeometry, size: int) -> Tensor:
         """Draw an orthogonal matrix."""
-        return torch.linalg.qr(self.normal(*geometry.grouped(size, size)))[0]
+        return self._rounded(torch.linalg.qr(self.normal(*geometry.grouped(size, size)).double())[0])
 
 
 def _arguments(operator: str, geometry: ConvGeometry, draws: _Draws) -> list[Any]:
