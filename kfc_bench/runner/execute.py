@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import connection, resource_tracker
 from multiprocessing.context import SpawnProcess
@@ -19,6 +19,7 @@ from kfc_bench.experiments import Case
 from kfc_bench.results.journal import Journal
 from kfc_bench.results.run import Run, is_final, latest_by_case
 from kfc_bench.results.schema import SCHEMA, Record
+from kfc_bench.results.session import Ending, Session, read_session, write_session
 from kfc_bench.runner.filters import Filter, matches
 from kfc_bench.runner.progress import RunProgress
 from kfc_bench.runner.suite import Section, Suite
@@ -108,16 +109,21 @@ class Executor:
         run: Where its records go.
         filters: Only cases that match all of them are run.
         console: Where progress is shown.
+        command: What was typed, for the session's record.
     """
 
     suite: Suite
     run: Run
     filters: Sequence[Filter]
     console: Console
+    command: str = ""
     out_of_time: bool = field(default=False, init=False)
     _records: dict[str, Record] = field(default_factory=dict, init=False)
     _worker: _Worker | None = field(default=None, init=False)
     _deadline: float | None = field(default=None, init=False)
+    _began: str = field(default="", init=False)
+    _start: float = field(default=0.0, init=False)
+    _before: Session | None = field(default=None, init=False)
 
     def execute(self) -> list[Record]:
         """Run every case that has no final record yet; once the suite's time limit has passed, no group begins.
@@ -126,21 +132,46 @@ class Executor:
             The newest record of every case of the run.
 
         Raises:
-            UserError: The journal cannot be written or read.
+            UserError: The journal or the session cannot be written or read.
+            KeyboardInterrupt: Ctrl-C; every finished record is kept.
         """
         self._records = latest_by_case(self.run.records())
         self.out_of_time = False
+        self._began = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
+        self._start = time.monotonic()
+        self._before = read_session(self.run.folder)
         limit = self.suite.time_limit_s
-        self._deadline = None if limit is None else time.monotonic() + limit
+        self._deadline = None if limit is None else self._start + limit
+        ended: Ending = "cut off"
+        write_session(self.run, self._session(ended))
         try:
             with Journal(self.run.journal) as journal, RunProgress(self.console, self.counts()) as progress:
                 for section in self.suite.sections:
                     while (pending := self._pending(section)) and not self.out_of_time:
                         self._run_groups(section, pending, journal, progress)
+            ended = "time limit" if self.out_of_time else "complete"
+        except KeyboardInterrupt:
+            ended = "interrupted"
+            raise
         finally:
             if self._worker is not None:
                 self._worker.stop()
+            with suppress(UserError):
+                write_session(self.run, self._session(ended))
         return list(self._records.values())
+
+    def _session(self, ended: Ending) -> Session:
+        before = self._before.seconds if self._before is not None else 0.0
+        return Session(
+            suite=self.suite.name,
+            variant=self.suite.variant,
+            command=self.command,
+            began=self._began,
+            seconds=before + time.monotonic() - self._start,
+            time_limit_s=self.suite.time_limit_s,
+            ended=ended,
+            sections=self.counts(),
+        )
 
     def counts(self) -> dict[str, tuple[int, int]]:
         """Return, by section, how many cases it has and how many are finished; of filtered ones, as far as known."""

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from kfc_bench.results.journal import Journal
 from kfc_bench.results.run import open_run
+from kfc_bench.results.session import read_session
 from kfc_bench.runner.execute import Executor
 from kfc_bench.runner.progress import RunProgress
 from kfc_bench.runner.suite import load_suite
@@ -132,6 +133,8 @@ def test_no_group_begins_once_the_time_is_up_and_another_run_goes_on(runner, mon
     assert executor.execute() == []
     assert executor.out_of_time
     assert executor.counts() == {"mine": (2, 0)}
+    session = read_session(runner.run.folder)
+    assert (session.ended, session.time_limit_s, session.not_reached) == ("time limit", 1e-6, 2)
     begun = []
 
     def running(_, label):
@@ -148,6 +151,9 @@ def test_no_group_begins_once_the_time_is_up_and_another_run_goes_on(runner, mon
     unlimited = Executor(runner.suite(text), runner.run, [], Console(quiet=True))
     unlimited.execute()
     assert not unlimited.out_of_time
+    later = read_session(runner.run.folder)
+    assert (later.ended, later.sections, later.suite) == ("complete", {"mine": (2, 2)}, "mine")
+    assert later.seconds > session.seconds
     assert runner.journal() == [(2, "ok", 1), (3, "ok", 1)]
 
 
