@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import warnings
@@ -72,6 +73,7 @@ def run(
 ) -> None:
     """Measure a suite, keeping every finished record; run it again to go on."""
     from kfc_bench.measure.environment import environment
+    from kfc_bench.report.document import REPORT, write_report
     from kfc_bench.report.export import export_csv
     from kfc_bench.report.tables import print_summary
     from kfc_bench.results.frames import to_frames
@@ -99,7 +101,7 @@ def run(
         description = environment(loaded.device)
         current, line = open_run(root, description, fresh=fresh)
         _say(console, f"{description['device']}: {line}")
-        executor = Executor(loaded, current, wanted, console)
+        executor = Executor(loaded, current, wanted, console, _retyped(suite, device, variant, filters, csv=csv))
         try:
             records = executor.execute()
         except KeyboardInterrupt:
@@ -107,6 +109,8 @@ def run(
             raise UserInterrupt(f"interrupted: {kept} records are kept in {root}; run again to go on") from None
         frames = to_frames(records, {current.environment["env_id"]: current.environment})
         written = export_csv(frames, root) if csv else []
+        write_report(current, root / REPORT)
+        written.append(root / REPORT)
     print_summary(frames, console)
     if executor.out_of_time:
         total, finished = (sum(column) for column in zip(*executor.counts().values(), strict=True))
@@ -118,6 +122,16 @@ def run(
     for path in written:
         _say(console, f"wrote {path}")
     _say(console, f"next: kfc-bench dashboard {root}")
+
+
+def _retyped(suite: str, device: str | None, variant: str | None, filters: list[str] | None, *, csv: bool) -> str:
+    """Write a run's command anew, without where its results went."""
+    words = ["kfc-bench", "run", suite]
+    words += ["--device", device] if device is not None else []
+    words += ["--variant", variant] if variant is not None else []
+    for text in filters or []:
+        words += ["--filter", text]
+    return shlex.join([*words, *([] if csv else ["--no-csv"])])
 
 
 class UserInterrupt(Exception):
@@ -180,6 +194,20 @@ def summary(
             typer.echo(table.to_markdown())
         return
     print_summary(frames, Console())
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="A results folder, for its newest run, or one run's own folder.")],
+    out: Annotated[Path | None, typer.Option(help="The file; report.md in the folder if not given.")] = None,
+) -> None:
+    """Write a report of a run for someone who knows nothing of the code, in Markdown."""
+    from kfc_bench.report.document import REPORT, write_report
+    from kfc_bench.report.stored import find_run
+
+    path = out or results / REPORT
+    write_report(find_run(results), path)
+    typer.echo(f"wrote {path}")
 
 
 class TableFormat(StrEnum):

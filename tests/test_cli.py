@@ -68,6 +68,46 @@ def test_a_run_writes_cost_csv_with_the_schema_s_columns(measured):
     assert [row[header.index("status")] for row in rows] == ["ok", "ok"]
 
 
+def test_a_run_ends_with_a_report(measured):
+    folder, done = measured
+    report = (folder / "out" / "report.md").read_text()
+    assert "wrote out/report.md" in done.stdout
+    assert "| mine | 2 | 2 | 0 |" in report
+    assert "kfc-bench run mine.toml --filter batch=2,3\n" in report
+    again = cli("report", "out", "--out", "again.md", cwd=folder)
+    assert (again.returncode, again.stdout) == (0, "wrote again.md\n")
+    assert (folder / "again.md").read_text() == report
+
+
+def test_a_run_without_csv_in_a_variant_s_folder_up_to_its_time_limit(tmp_path):
+    header, body = suite_text().split("[defaults]", 1)
+    body = f"[defaults]{body}".replace("[defaults]", "[section.defaults]").replace("[[sweep]]", "[[section.sweep]]")
+    limited = "time_limit_s = 1e-9\n" + "".join(
+        f'[[section]]\nname = "{name}"\nvariant = "{name}"\nkind = "cost"\n{body}' for name in ("small", "big")
+    )
+    assert header
+    (tmp_path / "mine.toml").write_text(limited)
+    done = cli("run", "mine.toml", "--device", "cpu", "--variant", "big", "--no-csv", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "the time limit of 1e-09 s has passed: 1 of 1 cases were not reached; run again to go on" in done.stdout
+    names = sorted(path.name for path in (tmp_path / "results" / "mine-big").rglob("*") if path.is_file())
+    assert names == [ENVIRONMENT, JOURNAL, "report.md", "session.json"]
+    report = (tmp_path / "results" / "mine-big" / "report.md").read_text()
+    assert "Not reached: 1 cases; by section: big (1 of 1)" in report
+    assert "kfc-bench run mine.toml --device cpu --variant big --no-csv" in report
+
+
+def test_an_unknown_variant_is_refused(suites):
+    done = cli("run", "layers", "--variant", "gpu", "--results", "out", cwd=suites)
+    assert_refused(done, "no variant 'gpu'", "there are: cpu, cuda")
+
+
+def test_a_report_of_nothing_is_refused(suites):
+    (suites / "nothing").mkdir()
+    assert_refused(cli("report", "nothing", cwd=suites), "nothing: no run in it")
+    assert not list((suites / "nothing").iterdir())
+
+
 def test_the_same_run_again_measures_nothing(measured):
     folder, _ = measured
     (journal,) = folder.glob(f"out/*/{JOURNAL}")
@@ -107,7 +147,7 @@ def test_version(tmp_path):
     ("arguments", "words"),
     [
         (["--help"], ["run", "export", "summary", "dashboard"]),
-        (["run", "--help"], ["--device", "--results", "--filter", "--list", "--fresh"]),
+        (["run", "--help"], ["--device", "--variant", "--results", "--filter", "--list", "--fresh", "--no-csv"]),
         (["export", "-h"], ["--format", "--out", "--every-run"]),
     ],
 )

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table as RichTable
 
 from kfc_bench.report.comparison import comparison
+from kfc_bench.report.feasible import SETTING, feasible_sizes
 from kfc_bench.report.units import ratio, seconds, size, three
 from kfc_bench.results.frames import Results
 from kfc_bench.results.schema import STATUSES
 
+T = TypeVar("T")
+
 PHASES = ("accumulate", "refresh", "precondition")
+APPROXIMATIONS = ("kfc", "diagonal", "block_diagonal", "exact")
+
+MOST_LAYERS = 15
+"""Layers and batches in a table; of more, so many are shown, evenly spread."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class TextTable:
         """Return it as Markdown."""
         lines = [f"**{self.title}**", "", "| " + " | ".join(self.header) + " |"]
         lines.append("|" + "|".join(["---"] + ["---:"] * (len(self.header) - 1)) + "|")
-        lines += ["| " + " | ".join(row) + " |" for row in self.rows]
+        lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in self.rows]
         return "\n".join(lines) + "\n"
 
 
@@ -57,26 +64,73 @@ def cost_table(results: Results, approximations: list[str]) -> TextTable | None:
     phases = cost[cost["layer"].notna() & cost["phase"].isin(PHASES) & cost["approximation"].isin(approximations)]
     if phases.empty:
         return None
+    groups = list(phases.groupby(["layer", "batch"], sort=False))
+    shown = spread(groups, MOST_LAYERS)
     rows = []
-    for (layer, batch), group in phases.groupby(["layer", "batch"], sort=False):
+    for (layer, batch), group in shown:
         cells = {(row["approximation"], row["phase"]): _cell(row) for _, row in group.iterrows()}
         rows += [
             [str(layer), str(batch), name, *(cells.get((name, phase), "-") for phase in PHASES)]
             for name in approximations
         ]
+    part = "" if len(shown) == len(groups) else f", {len(shown)} of {len(groups)} layers and batches"
     return TextTable(
-        f"Time of each phase of a layer's curvature ({device_badge(results)})",
+        f"Time of each phase of a layer's curvature ({device_badge(results)}){part}",
         ["layer", "batch", "approximation", *PHASES],
         rows,
     )
 
 
+def spread(entries: list[T], most: int) -> list[T]:
+    """Return so many entries at the most, evenly spread, the first and the last among them."""
+    if len(entries) <= most:
+        return entries
+    return [entries[round(place * (len(entries) - 1) / (most - 1))] for place in range(most)]
+
+
 def _cell(row: pd.Series[Any]) -> str:
     if row["status"] == "ok":
         return seconds(row["time_median_s"])
-    if row["status"] == "unsupported" and row["predicted_bytes"] > 0:
-        return f"needs {size(row['predicted_bytes'])}"
+    needed, call = (pd.to_numeric(row[name]) for name in ("predicted_bytes", "predicted_call_s"))
+    if row["status"] == "unsupported" and needed > 0:
+        return f"needs {size(needed)}"
+    if row["status"] == "unsupported" and call > 0:
+        return f"takes {seconds(call)}"
     return str(row["status"])
+
+
+def feasible_table(results: Results) -> TextTable | None:
+    """Show how large a layer and a batch each approximation took, and what came next."""
+    sizes = feasible_sizes(results.cost)
+    if sizes.empty:
+        return None
+    several = len(sizes[SETTING].drop_duplicates(["env_id", "dtype", "precision"])) > 1
+    rank = {name: place for place, name in enumerate(APPROXIMATIONS)}
+    ordered = sizes.sort_values("approximation", key=lambda names: names.map(rank), kind="stable")
+
+    def whole(value: float) -> str:
+        return "-" if math.isnan(value) else f"{value:.0f}"
+
+    def at(layer: Any, batch: float) -> str:
+        return f"{layer}, batch {whole(batch)}" if isinstance(layer, str) else "none"
+
+    rows = [
+        [
+            f"{row['approximation']} {row['dtype']} {row['precision']}" if several else str(row["approximation"]),
+            at(row["largest_layer"], row["largest_batch"]),
+            whole(row["largest_parameters"]),
+            size(row["largest_peak_bytes"]),
+            at(row["widest_layer"], row["widest_batch"]),
+            at(row["next_layer"], row["next_batch"]),
+            size(row["next_bytes"]),
+            whole(row["too_large"]),
+            whole(row["too_slow"]),
+        ]
+        for row in ordered.to_dict("records")
+    ]
+    header = ["approximation", "largest layer", "parameters", "memory", "largest batch", "least that did not fit"]
+    header += ["needs", "too large", "too slow"]
+    return TextTable(f"Largest sizes whose every phase ran ({device_badge(results)})", header, rows)
 
 
 def comparison_table(results: Results) -> TextTable | None:
@@ -133,10 +187,9 @@ def health_line(results: Results) -> str:
 
 def tables(results: Results) -> list[TextTable]:
     """Return the summary's tables, those that have rows."""
-    approximations = [
-        name for name in ("kfc", "diagonal", "block_diagonal", "exact") if name in set(results.cost["approximation"])
-    ]
-    return [table for table in (cost_table(results, approximations), comparison_table(results)) if table is not None]
+    approximations = [name for name in APPROXIMATIONS if name in set(results.cost["approximation"])]
+    found = (cost_table(results, approximations), comparison_table(results), feasible_table(results))
+    return [table for table in found if table is not None]
 
 
 def print_summary(results: Results, console: Console) -> None:

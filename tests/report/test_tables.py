@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from kfc_bench.report.tables import device_badge, health_line, print_summary, tables
+from kfc_bench.report.tables import TextTable, device_badge, health_line, print_summary, tables
 from kfc_bench.results.frames import load_results
 from tests.helpers import cost_record, results_of, step_record, trial_record, write_run
 
@@ -18,8 +18,7 @@ def phase_record(approximation, phase, **own):
 
 
 def rows_of(tmp_path, records):
-    (table,) = tables(results_of(tmp_path, records))
-    return table.rows
+    return tables(results_of(tmp_path, records))[0].rows
 
 
 def test_each_layer_has_a_row_an_approximation(tmp_path):
@@ -39,6 +38,23 @@ def test_each_layer_has_a_row_an_approximation(tmp_path):
 
 def test_an_unsupported_case_without_a_prediction_says_so(tmp_path):
     assert rows_of(tmp_path, [phase_record("kfc", "refresh", status="unsupported")])[0][4] == "unsupported"
+
+
+def test_a_case_predicted_to_be_slow_says_how_slow(tmp_path):
+    slow = phase_record("kfc", "refresh", status="unsupported", predicted_call_s=12.34)
+    assert rows_of(tmp_path, [slow])[0][4] == "takes 12.3 s"
+
+
+def test_of_many_layers_some_are_shown_from_end_to_end(tmp_path):
+    records = [phase_record("kfc", "accumulate", layer=f"layer {index}") for index in range(40)]
+    table = tables(results_of(tmp_path, records))[0]
+    assert len(table.rows) == 15
+    assert [table.rows[place][0] for place in (0, -1)] == ["layer 0", "layer 39"]
+    assert table.title.endswith("15 of 40 layers and batches")
+
+
+def test_a_bar_in_a_cell_ends_no_column():
+    assert "a \\| b" in TextTable("t", ["x"], [["a | b"]]).to_markdown()
 
 
 def test_the_comparison_with_sgd(tmp_path):

@@ -1,0 +1,129 @@
+"""What each operator's implementations computed, and how fast beside one another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from kfc_bench.report.names import described, is_whole_pass, what_ran
+from kfc_bench.report.tables import MOST_LAYERS, TextTable, device_badge, spread
+from kfc_bench.report.units import ratio, seconds, size, three
+from kfc_bench.results.frames import Results
+from kfc_bench.results.schema import STATUSES
+
+LEAST_VISITS = 12
+"""Times from fewer visits are shown in no table: they check a result, they measure nothing."""
+
+COMPARED = ["env_id", "operator", "layer", "batch", "dtype", "precision", "cache", "whole_pass"]
+"""What implementations share that are set beside one another."""
+
+
+def beside_the_fastest_other(cost: pd.DataFrame) -> pd.DataFrame:
+    """Set each operator's time beside the fastest other implementation's of the same case.
+
+    Implementations that are timed with a whole forward and backward pass are compared among themselves.
+
+    Args:
+        cost: The cost frame.
+
+    Returns:
+        The operators' rows, all statuses, with ``fastest_other`` (its name) and ``speedup`` (its time over this one's:
+        above 1, this one is faster); both are empty where nothing else ran, or from fewer than `LEAST_VISITS` visits.
+    """
+    rows = cost[cost["operator"].notna()].reset_index(drop=True)
+    rows = rows.assign(whole_pass=rows["implementation"].map(is_whole_pass), fastest_other=None, speedup=float("nan"))
+    for _, group in rows.groupby(COMPARED, sort=False, dropna=False):
+        timed = group[(group["status"] == "ok") & (group["visits"] >= LEAST_VISITS)].sort_values("time_median_s")
+        for index in timed.index:
+            others = timed.drop(index)
+            if not others.empty:
+                rows.loc[index, "fastest_other"] = others["implementation"].iloc[0]
+                rows.loc[index, "speedup"] = others["time_median_s"].iloc[0] / timed.loc[index, "time_median_s"]
+    return rows
+
+
+def operator_tables(results: Results) -> list[TextTable]:
+    """Show, one table an operator, its implementations' times beside the fastest other.
+
+    Args:
+        results: What was measured.
+
+    Returns:
+        The tables, without what was not tried; an operator that was nowhere visited `LEAST_VISITS` times has none.
+    """
+    rows = beside_the_fastest_other(results.cost)
+    tables = []
+    for operator, own in rows.groupby("operator", sort=False):
+        groups = [
+            group
+            for _, group in own.groupby(COMPARED, sort=False, dropna=False)
+            if ((group["status"] == "ok") & (group["visits"] >= LEAST_VISITS)).any()
+        ]
+        if not groups:
+            continue
+        shown = spread(groups, MOST_LAYERS)
+        part = "" if len(shown) == len(groups) else f", {len(shown)} of {len(groups)} cases"
+        energy = bool(own["energy_j"].notna().any())
+        header = ["layer", "batch", "precision", "implementation", "time", "95 % interval", "against fastest other"]
+        header += ["fastest other", "memory", "of the limit", *(["energy a call"] if energy else [])]
+        cells = [
+            _row(row, energy)
+            for group in shown
+            for _, row in group.sort_values("time_median_s", na_position="last").iterrows()
+            if row["status"] != "unsupported"
+        ]
+        tables.append(TextTable(f"{operator}: time of a call ({device_badge(results)}){part}", header, cells))
+    return tables
+
+
+def _row(row: pd.Series[Any], energy: bool) -> list[str]:
+    place = [str(row["layer"]), str(row["batch"]), str(row["precision"]), described(str(row["implementation"]))]
+    if row["status"] != "ok":
+        return [*place, str(row["status"]), *["-"] * (5 + energy)]
+    interval = "-"
+    if row["time_ci_low_s"] > 0:
+        interval = f"{seconds(row['time_ci_low_s'])} to {seconds(row['time_ci_high_s'])}"
+    other = row["fastest_other"]
+    limit = row["percent_of_limit"]
+    return [
+        *place,
+        seconds(row["time_median_s"]),
+        interval,
+        ratio(row["speedup"]),
+        described(other) if isinstance(other, str) else "-",
+        size(row["peak_memory_bytes"]),
+        (f"{three(limit)} %" if limit >= 0 else "-") + (" (suspect)" if row["suspect"] is True else ""),
+        *([f"{three(row['energy_j'])} J" if row["energy_j"] >= 0 else "-"] if energy else []),
+    ]
+
+
+def correctness_table(results: Results) -> TextTable | None:
+    """Count, by what ran, the cases that were right, and the largest error as a share of what is allowed.
+
+    Args:
+        results: What was measured.
+
+    Returns:
+        The table; None without cost records.
+    """
+    cost = results.cost
+    if cost.empty:
+        return None
+    share = cost["rel_error"] / cost["error_gate"]
+    present = [status for status in STATUSES if (cost["status"] == status).any()]
+    rows = []
+    keyed = cost.assign(what=what_ran(cost), share=share, implementation=cost["implementation"].fillna("-"))
+    for (name, implementation), group in keyed.groupby(["what", "implementation"], sort=False):
+        counts = group["status"].value_counts()
+        worst = group["share"].max()
+        rows.append(
+            [
+                str(name),
+                described(str(implementation)),
+                *(str(counts.get(status, 0)) for status in present),
+                "-" if pd.isna(worst) else f"{three(100 * worst)} %",
+            ]
+        )
+    header = ["what", "implementation", *present, "largest error, of the allowed"]
+    return TextTable(f"Checked against float64 ({device_badge(results)})", header, rows)
