@@ -7,13 +7,16 @@ from typing import Any
 import pandas as pd
 
 from kfc_bench.report.names import described, is_whole_pass, what_ran
-from kfc_bench.report.tables import MOST_LAYERS, TextTable, device_badge, spread
+from kfc_bench.report.tables import TextTable, device_badge, spread
 from kfc_bench.report.units import ratio, seconds, size, three
 from kfc_bench.results.frames import Results
 from kfc_bench.results.schema import STATUSES
 
 LEAST_VISITS = 12
 """Times from fewer visits are shown in no table: they check a result, they measure nothing."""
+
+MOST_CASES = 30
+"""Cases in a table, each with all that was compared; of more, so many are shown, evenly spread."""
 
 COMPARED = ["env_id", "operator", "layer", "batch", "dtype", "precision", "cache", "whole_pass"]
 """What implementations share that are set beside one another."""
@@ -62,7 +65,7 @@ def operator_tables(results: Results) -> list[TextTable]:
         ]
         if not groups:
             continue
-        shown = spread(groups, MOST_LAYERS)
+        shown = spread(groups, MOST_CASES)
         part = "" if len(shown) == len(groups) else f", {len(shown)} of {len(groups)} cases"
         energy = bool(own["energy_j"].notna().any())
         header = ["layer", "batch", "precision", "implementation", "time", "95 % interval", "against fastest other"]

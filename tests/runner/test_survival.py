@@ -143,8 +143,8 @@ def test_a_full_disk_keeps_what_is_finished(folder):
     assert_complete_without_repeats(folder)
 
 
-SMALL_DISK = "unshare -rm sh -c 'mount -t tmpfs -o size=8k none results && exec \"$@\"' small-disk "
-"""Two pages in a mount namespace of its own: one for the environment, and one for a few records."""
+SMALL_DISK = "unshare -rm sh -c 'mount -t tmpfs -o size=16k none results && exec \"$@\"' small-disk "
+"""Four pages in a mount namespace of its own: for the environment, the session, and a few records."""
 
 
 def in_a_small_disk(folder, *words):

@@ -32,6 +32,7 @@ SHRUNK = [
     (r"(?m)^batch = (?!64$).+$", "batch = 2"),
     (r"(?m)^seconds = .+$", "seconds = 0.01"),
     (r"(?m)^(least|most)_visits = (.+)$", lambda found: f"{found[1]}_visits = {6 if found[2] == '6' else 12}"),
+    (r'"tf32", ', ""),
     (r"(?m)^energy = true$", "energy = false"),
     (r"_channels = (32|64|128|256|512)\b", lambda found: f"_channels = {int(found[1]) // 32}"),
     (r"size = (56|28)\b", "size = 8"),
