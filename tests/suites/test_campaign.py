@@ -15,7 +15,17 @@ from kfc_bench.runner.suite import load_suite
 from tests.helpers import command, sources
 
 SUITE = share("suites") / "campaign.toml"
-BLOCKED = ("streamlit", "altair", "sklearn", "matplotlib", "curvlinops", "backpack", "nngeometry", "asdl")
+BLOCKED = (
+    "streamlit",
+    "altair",
+    "sklearn",
+    "matplotlib",
+    "asdl",
+    "backpack",
+    "curvlinops",
+    "kronfluence",
+    "nngeometry",
+)
 BLOCKER = f"""
 from importlib.machinery import PathFinder
 
