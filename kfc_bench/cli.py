@@ -10,13 +10,16 @@ import sys
 import warnings
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from kfc_bench import __version__
 from kfc_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from kfc_bench.results.run import Run
 
 INTERRUPTED = 130
 
@@ -72,17 +75,23 @@ def run(
     csv: Annotated[bool, typer.Option("--csv/--no-csv", help="Write CSV files too.")] = True,
 ) -> None:
     """Measure a suite, keeping every finished record; run it again to go on."""
+    from kfc_bench.results.finished import circumstances, finished_run
+
+    console = Console()
+    root = results or Path("results") / (Path(suite).stem if variant is None else f"{Path(suite).stem}-{variant}")
+    now = None if filters else circumstances(suite, device, variant)
+    done = None if list_cases or fresh else finished_run(root, now)
+    if done is not None:
+        _say(console, f"{done.environment['device']}: run {done.run_id} is complete; --fresh begins another")
+        _conclude(done, root, console, csv=csv)
+        return
+
     from kfc_bench.measure.environment import environment
-    from kfc_bench.report.document import REPORT, write_report
-    from kfc_bench.report.export import export_csv
-    from kfc_bench.report.tables import print_summary
-    from kfc_bench.results.frames import to_frames
     from kfc_bench.results.run import locked, open_run
     from kfc_bench.runner.execute import Executor
     from kfc_bench.runner.filters import matches, parse_filter
     from kfc_bench.runner.suite import find_suite, load_suite
 
-    console = Console()
     loaded = load_suite(find_suite(suite), device, variant)
     wanted = [parse_filter(text) for text in filters or []]
     if list_cases:
@@ -92,7 +101,6 @@ def run(
             for case in cases:
                 _say(console, f"  {case.case_id}  {case.label}")
         return
-    root = results or Path("results") / (loaded.name if variant is None else f"{loaded.name}-{variant}")
     known = (case.columns() for section in loaded.sections for case in section.plan.due({}))
     if not root.exists() and not any(matches(columns, wanted) for columns in known):
         words = " ".join(f"--filter {text}" for text in filters or [])
@@ -101,25 +109,36 @@ def run(
         description = environment(loaded.device)
         current, line = open_run(root, description, fresh=fresh)
         _say(console, f"{description['device']}: {line}")
-        executor = Executor(loaded, current, wanted, console, _retyped(suite, device, variant, filters, csv=csv))
+        typed = _retyped(suite, device, variant, filters, csv=csv)
+        executor = Executor(loaded, current, wanted, console, typed, now)
         try:
-            records = executor.execute()
+            executor.execute()
         except KeyboardInterrupt:
             kept = len(current.records())
             raise UserInterrupt(f"interrupted: {kept} records are kept in {root}; run again to go on") from None
-        frames = to_frames(records, {current.environment["env_id"]: current.environment})
-        written = export_csv(frames, root) if csv else []
-        write_report(current, root / REPORT)
-        written.append(root / REPORT)
+        _conclude(current, root, console, csv=csv)
+        if executor.out_of_time:
+            total, finished = (sum(column) for column in zip(*executor.counts().values(), strict=True))
+            _say(
+                console,
+                f"the time limit of {loaded.time_limit_s:g} s has passed: {total - finished} of {total} cases "
+                "were not reached; run again to go on",
+            )
+
+
+def _conclude(run: Run, root: Path, console: Console, *, csv: bool) -> None:
+    """Write a run's files and print its tables."""
+    from kfc_bench.report.document import REPORT, write_report
+    from kfc_bench.report.export import export_csv
+    from kfc_bench.report.tables import print_summary
+    from kfc_bench.results.frames import to_frames
+    from kfc_bench.results.run import latest_by_case
+
+    frames = to_frames(list(latest_by_case(run.records()).values()), {run.environment["env_id"]: run.environment})
+    written = export_csv(frames, root) if csv else []
+    write_report(run, root / REPORT)
     print_summary(frames, console)
-    if executor.out_of_time:
-        total, finished = (sum(column) for column in zip(*executor.counts().values(), strict=True))
-        _say(
-            console,
-            f"the time limit of {loaded.time_limit_s:g} s has passed: {total - finished} of {total} cases "
-            "were not reached; run again to go on",
-        )
-    for path in written:
+    for path in [*written, root / REPORT]:
         _say(console, f"wrote {path}")
     _say(console, f"next: kfc-bench dashboard {root}")
 

@@ -6,7 +6,6 @@ import os
 import platform
 import re
 import subprocess
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,10 @@ import kfc_bench
 from kfc_bench.errors import UserError
 from kfc_bench.measure.datasheet import datasheet
 from kfc_bench.measure.precision import PRECISIONS, float32_products, precision_in_force
-from kfc_bench.measure.sources import code_hash
+from kfc_bench.measure.sources import PEERS, code_hash, version
 from kfc_bench.measure.telemetry import ask, nvml_handle
 
 PACKAGES = ("kfc-bench", "torch", "triton", "numpy", "scipy", "pandas", "pyarrow", "pytest-benchmark", "nvidia-ml-py")
-PEERS = ("asdfghjkl", "backpack-for-pytorch", "curvlinops-for-pytorch", "kronfluence", "nngeometry")
-"""What contestants run, as pip calls it."""
-
 VARIABLES = re.compile(
     r"(OMP|MKL|OPENBLAS|KMP|GOMP|NUMEXPR|TRITON|CUBLAS|CUDNN)_"
     r"|NVIDIA_TF32_OVERRIDE$|CUDA_(VISIBLE_DEVICES|LAUNCH_BLOCKING|MODULE_LOADING|DEVICE_MAX_CONNECTIONS)$"
@@ -61,13 +57,6 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _git(*arguments: str) -> str | None:
@@ -162,7 +151,7 @@ def environment(device: str) -> dict[str, Any]:
         "device_kind": device,
         "driver": gpu["driver"] if gpu else None,
         "torch": torch.__version__,
-        "triton": _version("triton"),
+        "triton": version("triton"),
         "code": code_hash(),
         **_checkout(),
         "cuda": torch.version.cuda,
@@ -175,10 +164,10 @@ def environment(device: str) -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "peers": {peer: version for peer in PEERS if (version := _version(peer)) is not None},
+        "peers": {peer: found for peer in PEERS if (found := version(peer)) is not None},
         "libraries": _libraries(),
         "torch_flags": _torch_flags(),
         "triton_flags": {"fp_fusion": os.environ.get(kfc_bench.FP_FUSION)},
         "variables": _variables(),
-        "packages": {package: _version(package) for package in PACKAGES},
+        "packages": {package: version(package) for package in PACKAGES},
     }

@@ -1,20 +1,32 @@
-"""The code itself, as a hash; it needs no torch."""
+"""What runs, told without importing it: the code as a hash, packages by their versions."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("kfc_bench", "kfc_kernels")
+SOURCES = ("kfc_bench", "kfc_kernels")
+
+PEERS = ("asdfghjkl", "backpack-for-pytorch", "curvlinops-for-pytorch", "kronfluence", "nngeometry")
+"""What contestants run, as pip calls it."""
+
+
+def version(package: str) -> str | None:
+    """Return a package's version; None where it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 @cache
 def code_hash() -> str:
     """Hash the sources of both packages: what a commit and its uncommitted changes would say, without its documents."""
     digest = hashlib.sha256()
-    for package in PACKAGES:
+    for package in SOURCES:
         spec = importlib.util.find_spec(package)
         root = Path(spec.origin if spec and spec.origin else "").parent
         for file in sorted(root.rglob("*.py")):

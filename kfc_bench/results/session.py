@@ -28,6 +28,8 @@ class Session:
         time_limit_s: The suite's limit, or None.
         ended: ``complete``, ``time limit``, ``interrupted``; ``cut off`` until the end has been written.
         sections: By name, how many cases were asked for and how many are finished.
+        circumstances: What decided which cases there were and whether finished ones count
+            (`kfc_bench.results.finished.circumstances`); None where filters left some out.
     """
 
     suite: str
@@ -38,6 +40,7 @@ class Session:
     time_limit_s: float | None
     ended: Ending
     sections: dict[str, tuple[int, int]]
+    circumstances: str | None = None
 
     @property
     def not_reached(self) -> int:

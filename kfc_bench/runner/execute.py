@@ -110,6 +110,7 @@ class Executor:
         filters: Only cases that match all of them are run.
         console: Where progress is shown.
         command: What was typed, for the session's record.
+        circumstances: For the session's record.
     """
 
     suite: Suite
@@ -117,6 +118,7 @@ class Executor:
     filters: Sequence[Filter]
     console: Console
     command: str = ""
+    circumstances: str | None = None
     out_of_time: bool = field(default=False, init=False)
     _records: dict[str, Record] = field(default_factory=dict, init=False)
     _worker: _Worker | None = field(default=None, init=False)
@@ -171,6 +173,7 @@ class Executor:
             time_limit_s=self.suite.time_limit_s,
             ended=ended,
             sections=self.counts(),
+            circumstances=self.circumstances,
         )
 
     def counts(self) -> dict[str, tuple[int, int]]:

@@ -12,7 +12,7 @@ from kfc_bench.contestants import contestants
 from kfc_bench.experiments.cost.measurement import CostMeasurement, open_case
 from kfc_bench.experiments.cost.plan import parse
 from kfc_bench.experiments.table import Table
-from kfc_bench.measure.environment import PEERS as PEER_PACKAGES
+from kfc_bench.measure.sources import PEERS as PEER_PACKAGES
 from kfc_bench.resources import share
 from tests.contestants.cases import LAYER, PEERS, need
 from tests.experiments.cost_cases import cost_case

@@ -14,8 +14,8 @@ import kfc_bench
 import kfc_kernels
 from kfc_bench.errors import UserError
 from kfc_bench.measure import environment as module
-from kfc_bench.measure.environment import PACKAGES, PEERS, environment, resolve_device
-from kfc_bench.measure.sources import code_hash
+from kfc_bench.measure.environment import PACKAGES, environment, resolve_device
+from kfc_bench.measure.sources import PEERS, code_hash
 from kfc_bench.results.fingerprint import FINGERPRINT, fingerprint
 
 KEYS = (
