@@ -17,7 +17,7 @@ import kfc_bench
 from kfc_bench.errors import UserError
 from kfc_bench.measure.datasheet import datasheet
 from kfc_bench.measure.precision import PRECISIONS, float32_products, precision_in_force
-from kfc_bench.measure.sources import PEERS, code_hash, version
+from kfc_bench.measure.sources import PEERS, code_hash, cpu_name, version
 from kfc_bench.measure.telemetry import ask, nvml_handle
 
 PACKAGES = ("kfc-bench", "torch", "triton", "numpy", "scipy", "pandas", "pyarrow", "pytest-benchmark", "nvidia-ml-py")
@@ -48,15 +48,6 @@ def resolve_device(device: str) -> str:
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device 'cuda': torch sees no CUDA device here; use --device cpu, or --device auto")
     return device
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def _git(*arguments: str) -> str | None:
@@ -145,7 +136,7 @@ def environment(device: str) -> dict[str, Any]:
     """
     gpu = _gpu() if device == "cuda" else None
     sheet = datasheet(gpu["name"]) if gpu else None
-    cpu = _cpu_name()
+    cpu = cpu_name()
     return {
         "device": gpu["name"] if gpu else f"{cpu}, {torch.get_num_threads()} threads",
         "device_kind": device,

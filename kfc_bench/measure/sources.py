@@ -1,9 +1,10 @@
-"""What runs, told without importing it: the code as a hash, packages by their versions."""
+"""What runs, told without importing it: the code as a hash, packages by version, the processor."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import platform
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +21,16 @@ def version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def cpu_name() -> str:
+    """Return the processor's name."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from kfc_bench.measure.sources import PEERS, code_hash, version
+from kfc_bench.measure.sources import PEERS, code_hash, cpu_name, version
 from kfc_bench.resources import share
 from kfc_bench.results.fingerprint import short_hash
 from kfc_bench.results.run import Run, is_final, latest_by_case, list_runs
@@ -49,7 +49,7 @@ def circumstances(suite: str, device: str | None, variant: str | None) -> str | 
         return None
     packages = [version(package) for package in ("torch", "triton", *PEERS)]
     variables = [os.environ.get(name) for name in VARIABLES]
-    machine = [os.uname().nodename, len(os.sched_getaffinity(0)), _devices()]
+    machine = [cpu_name(), len(os.sched_getaffinity(0)), _devices()]
     return short_hash([text, device, variant, code_hash(), packages, variables, machine])
 
 
