@@ -34,7 +34,9 @@ def relative_error(outputs: Sequence[Tensor], reference: Sequence[Tensor]) -> fl
     return math.sqrt(difference / norm) if norm else math.sqrt(difference)
 
 
-def worst_row_error(outputs: Sequence[Tensor], reference: Sequence[Tensor]) -> float:
+def worst_row_error(
+    outputs: Sequence[Tensor], reference: Sequence[Tensor], sizes: Sequence[Tensor] | None = None
+) -> float:
     """Return the largest error of any row in the maximum norm, relative to that row's largest entry.
 
     An error in one small block hides in the norm of the whole; it does not hide here. Rows under a
@@ -43,18 +45,19 @@ def worst_row_error(outputs: Sequence[Tensor], reference: Sequence[Tensor]) -> f
     Args:
         outputs: Results.
         reference: The same in float64.
+        sizes: What rows are relative to; the reference itself if None.
 
     Returns:
         The worst relative error; infinite if any output is not finite.
     """
     worst = 0.0
-    for output, exact in zip(outputs, reference, strict=True):
+    for output, exact, scale in zip(outputs, reference, sizes or reference, strict=True):
         if exact.numel() == 0:
             continue
         if not bool(output.isfinite().all()):
             return math.inf
         rows = exact.reshape(-1, exact.shape[-1]) if exact.ndim else exact.reshape(1, 1)
-        size = rows.abs().amax(1)
+        size = scale.reshape(rows.shape).abs().amax(1)
         floor = max(float(size.max()) * 1e-3, torch.finfo(torch.float64).tiny)
         error = (output.double().reshape(rows.shape) - rows).abs().amax(1) / size.clamp_min(floor)
         worst = max(worst, float(error.max()))

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from kfc_bench.report.names import described, is_whole_pass, what_ran
+from kfc_bench.report.pairs import paired
 from kfc_bench.report.tables import TextTable, device_badge, spread
 from kfc_bench.report.units import ratio, seconds, size, three
 from kfc_bench.results.frames import Results
@@ -22,6 +23,16 @@ COMPARED = ["env_id", "operator", "layer", "batch", "dtype", "precision", "cache
 """What implementations share that are set beside one another."""
 
 
+SPEEDUP = ["speedup", "speedup_low", "speedup_high"]
+
+
+def _speedup(row: pd.Series[Any], other: pd.Series[Any]) -> tuple[float, float, float]:
+    in_turn = paired(row.to_dict(), other.to_dict())
+    if in_turn is None:
+        return other["time_median_s"] / row["time_median_s"], float("nan"), float("nan")
+    return in_turn.ratio, *(in_turn.interval() or (float("nan"), float("nan")))
+
+
 def beside_the_fastest_other(cost: pd.DataFrame) -> pd.DataFrame:
     """Set each operator's time beside the fastest other implementation's of the same case.
 
@@ -32,17 +43,19 @@ def beside_the_fastest_other(cost: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         The operators' rows, all statuses, with ``fastest_other`` (its name) and ``speedup`` (its time over this one's:
-        above 1, this one is faster); both are empty where nothing else ran, or from fewer than `LEAST_VISITS` visits.
+        above 1, this one is faster), paired round by round with its 95 % interval ``speedup_low`` and ``speedup_high``
+        where both were visited in turn; all are empty where nothing else ran, or from fewer than `LEAST_VISITS` visits.
     """
     rows = cost[cost["operator"].notna()].reset_index(drop=True)
-    rows = rows.assign(whole_pass=rows["implementation"].map(is_whole_pass), fastest_other=None, speedup=float("nan"))
+    rows = rows.assign(whole_pass=rows["implementation"].map(is_whole_pass), fastest_other=None)
+    rows = rows.assign(**dict.fromkeys(SPEEDUP, float("nan")))
     for _, group in rows.groupby(COMPARED, sort=False, dropna=False):
         timed = group[(group["status"] == "ok") & (group["visits"] >= LEAST_VISITS)].sort_values("time_median_s")
         for index in timed.index:
             others = timed.drop(index)
             if not others.empty:
                 rows.loc[index, "fastest_other"] = others["implementation"].iloc[0]
-                rows.loc[index, "speedup"] = others["time_median_s"].iloc[0] / timed.loc[index, "time_median_s"]
+                rows.loc[index, SPEEDUP] = _speedup(timed.loc[index], others.iloc[0])
     return rows
 
 
@@ -93,7 +106,8 @@ def _row(row: pd.Series[Any], energy: bool) -> list[str]:
         *place,
         seconds(row["time_median_s"]),
         interval,
-        ratio(row["speedup"]),
+        ratio(row["speedup"])
+        + (f" [{three(row['speedup_low'])}, {three(row['speedup_high'])}]" if row["speedup_low"] > 0 else ""),
         described(other) if isinstance(other, str) else "-",
         size(row["peak_memory_bytes"]),
         (f"{three(limit)} %" if limit >= 0 else "-") + (" (suspect)" if row["suspect"] is True else ""),

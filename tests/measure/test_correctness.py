@@ -69,6 +69,13 @@ def test_rows_of_next_to_nothing_are_held_to_a_thousandth_of_the_largest():
     assert worst_row_error([reference + torch.tensor([[0.0], [1e-6]])], [reference]) == pytest.approx(1e-3)
 
 
+def test_rows_can_be_relative_to_the_size_of_their_terms():
+    reference = torch.tensor([[1.0, 1.0], [0.01, 0.0]], dtype=float64)
+    output = reference + torch.tensor([[0.0], [1e-4]])
+    assert worst_row_error([output], [reference]) == pytest.approx(1e-2)
+    assert worst_row_error([output], [reference], [torch.ones(2, 2)]) == pytest.approx(1e-4)
+
+
 GATES = {
     "sum": ({"terms": 100}, 10 * torch.finfo(float32).eps),
     "float64": ({"terms": 100, "dtype": float64, "operands": float64}, 10 * torch.finfo(float64).eps),

@@ -8,7 +8,7 @@ from kfc_bench.results import finished
 from kfc_bench.results.finished import circumstances, finished_run
 from kfc_bench.results.run import load_run
 from kfc_bench.results.session import Session, write_session
-from tests.helpers import cli, cost_record, sources, suite_text, write_run
+from tests.helpers import cli, cost_record, suite_text, surroundings, write_run
 
 COMPLETE = Session("mine", None, "kfc-bench run mine.toml", "2026-01-02", 1.0, None, "complete", {"a": (2, 2)}, "now")
 
@@ -56,6 +56,8 @@ def test_only_the_newest_run_counts(tmp_path):
 def test_what_decides_over_the_cases_is_in_the_hash(tmp_path, monkeypatch):
     suite = tmp_path / "mine.toml"
     suite.write_text(suite_text())
+    for name in finished.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
     hashes = [circumstances(str(suite), None, None)]
     hashes.append(circumstances(str(suite), "cpu", None))
     hashes.append(circumstances(str(suite), None, "small"))
@@ -100,7 +102,7 @@ def test_a_complete_suite_is_run_again_without_torch(tmp_path):
     again = subprocess.run(
         [sys.executable, "again.py"],
         cwd=tmp_path,
-        env={"PYTHONPATH": str(sources()), "PATH": ""},
+        env=surroundings(),
         capture_output=True,
         text=True,
     )

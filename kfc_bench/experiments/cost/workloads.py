@@ -25,6 +25,9 @@ from kfc_kernels import ConvGeometry
 from kfc_kernels.catalogue import implementations
 from kfc_kernels.dispatch import Case
 
+NO_SUMS = ("damped_inverse", "precondition_diagonal")
+"""Operators that divide, so that absolute operands do not bound them."""
+
 STEP_LR = 1e-3
 NEVER = 10**9
 
@@ -42,6 +45,8 @@ class Workload:
         state: What the measured phase starts from, so that another precision can start from the same.
         scale: By what results are multiplied to be held to the reference, outside of what is timed: contestants have
             conventions of their own.
+        magnitudes: The results on the absolute values of all operands: how large each sum would be had nothing in it
+            cancelled. None where the results are no sums of products.
     """
 
     parts: Sequence[tuple[float, Callable[[], object]]]
@@ -51,6 +56,7 @@ class Workload:
     condition: Callable[[], float] = lambda: 1.0
     state: Approximation | None = None
     scale: float = 1.0
+    magnitudes: Callable[[], list[Tensor]] | None = None
 
     def sample(self, clock: Clock) -> float:
         """Time one sample, in seconds."""
@@ -77,10 +83,16 @@ def build(case: CostCase, *, dtype: torch.dtype, implementation: str, given: App
 
 
 class _Draws:
-    """Normal numbers that the case's own operands hold exactly, so that every precision sees the same."""
+    """Normal numbers that the case's own operands hold exactly, so that every precision sees the same.
 
-    def __init__(self, case: CostCase, dtype: torch.dtype) -> None:
-        self._case, self._dtype = case, dtype
+    Args:
+        case: The case.
+        dtype: What they are handed over in.
+        absolute: Whether everything is replaced by its absolute value, last of all.
+    """
+
+    def __init__(self, case: CostCase, dtype: torch.dtype, *, absolute: bool = False) -> None:
+        self._case, self._dtype, self._absolute = case, dtype, absolute
         self._generator = torch.Generator().manual_seed(0)
 
     def normal(self, *shape: int) -> Tensor:
@@ -92,6 +104,9 @@ class _Draws:
         """Round what was computed in float64 to what the case's operands hold, for every precision alike."""
         return exact.to(self._case.operands).to(self._dtype)
 
+    def _signed(self, values: Tensor) -> Tensor:
+        return values.abs_() if self._absolute else values
+
     def inputs(self, geometry: ConvGeometry) -> Tensor:
         """Draw a layer's input as it comes out of a ReLU, ``[N, C, *in]``."""
         return self.normal(self._case.batch, geometry.in_channels, *geometry.in_size).relu_()
@@ -99,21 +114,22 @@ class _Draws:
     def output_gradients(self, geometry: ConvGeometry) -> Tensor:
         """Draw one backpropagated vector per example, ``[1, N, K, *out]``, so that weight gradients are of order 1."""
         scale = 2.0 ** -round(math.log2(geometry.positions) / 2)
-        return self.normal(1, self._case.batch, geometry.out_channels, *geometry.out_size).mul_(scale)
+        return self._signed(self.normal(1, self._case.batch, geometry.out_channels, *geometry.out_size).mul_(scale))
 
     def gradient(self, geometry: ConvGeometry) -> Tensor:
         """Draw a joint gradient, ``[K, D]`` or ``[groups, K/groups, D]``."""
-        return self.normal(*geometry.grouped(geometry.group_outputs, geometry.patch_dim))
+        return self._signed(self.normal(*geometry.grouped(geometry.group_outputs, geometry.patch_dim)))
 
     def positive(self, geometry: ConvGeometry, size: int) -> Tensor:
         """Draw a well-conditioned positive definite matrix, ``[size, size]`` or ``[groups, size, size]``."""
         rows = self.normal(*geometry.grouped(size, size)).double()
         identity = torch.eye(size, dtype=rows.dtype, device=rows.device)
-        return self._rounded(rows @ rows.mT / size + identity)
+        return self._signed(self._rounded(rows @ rows.mT / size + identity))
 
     def rotation(self, geometry: ConvGeometry, size: int) -> Tensor:
         """Draw an orthogonal matrix."""
-        return self._rounded(torch.linalg.qr(self.normal(*geometry.grouped(size, size)).double())[0])
+        rows = self.normal(*geometry.grouped(size, size)).double()
+        return self._signed(self._rounded(torch.linalg.qr(rows)[0]))
 
 
 def _arguments(operator: str, geometry: ConvGeometry, draws: _Draws) -> list[Any]:
@@ -141,9 +157,11 @@ def _arguments(operator: str, geometry: ConvGeometry, draws: _Draws) -> list[Any
     raise KeyError(operator)
 
 
-def _operator(case: CostCase, operator: str, dtype: torch.dtype, implementation: str) -> Workload:
+def _operator(
+    case: CostCase, operator: str, dtype: torch.dtype, implementation: str, *, absolute: bool = False
+) -> Workload:
     (geometry,) = case.geometries
-    arguments = _arguments(operator, geometry, _Draws(case, dtype))
+    arguments = _arguments(operator, geometry, _Draws(case, dtype, absolute=absolute))
     contestant = contestants().get(implementation)
     run: Callable[[], Tensor | list[Tensor]]
     if contestant is not None and contestant.operator == operator:
@@ -157,7 +175,16 @@ def _operator(case: CostCase, operator: str, dtype: torch.dtype, implementation:
         result = run()
         return result if isinstance(result, list) else [result]
 
-    return Workload([(1.0, run)], once, _chosen(case, dtype, implementation), _longest_sum(case), scale=scale)
+    return Workload(
+        [(1.0, run)],
+        once,
+        _chosen(case, dtype, implementation),
+        _longest_sum(case),
+        scale=scale,
+        magnitudes=None
+        if operator in NO_SUMS
+        else lambda: _operator(case, operator, dtype, implementation, absolute=True).once(),
+    )
 
 
 def _longest_sum(case: CostCase) -> int:
@@ -176,8 +203,10 @@ def _in_dtype(layers: list[list[Tensor]], dtype: torch.dtype) -> list[list[Tenso
     return [[tensor.to(dtype) for tensor in layer] for layer in layers]
 
 
-def _phase(case: CostCase, dtype: torch.dtype, implementation: str, given: Approximation | None) -> Workload:
-    draws = _Draws(case, dtype)
+def _phase(
+    case: CostCase, dtype: torch.dtype, implementation: str, given: Approximation | None, *, absolute: bool = False
+) -> Workload:
+    draws = _Draws(case, dtype, absolute=absolute)
     batches = [
         LayerBatch(geometry, draws.inputs(geometry), draws.output_gradients(geometry)) for geometry in case.geometries
     ]
@@ -222,6 +251,9 @@ def _phase(case: CostCase, dtype: torch.dtype, implementation: str, given: Appro
         terms,
         (lambda: worst_condition(state)) if case.phase == "refresh" else (lambda: 1.0),
         state,
+        magnitudes=(lambda: _phase(case, dtype, implementation, None, absolute=True).once())
+        if case.phase == "accumulate"
+        else None,
     )
 
 
