@@ -130,7 +130,7 @@ def _conclude(run: Run, root: Path, console: Console, *, csv: bool) -> None:
     """Write a run's files and print its tables."""
     from kfc_bench.report.document import REPORT, write_report
     from kfc_bench.report.export import export_csv
-    from kfc_bench.report.tables import print_summary
+    from kfc_bench.report.summary import print_summary
     from kfc_bench.results.frames import to_frames
     from kfc_bench.results.run import latest_by_case
 
@@ -204,7 +204,7 @@ def summary(
     markdown: Annotated[bool, typer.Option(help="Print Markdown.")] = False,
 ) -> None:
     """Print the summary tables of results."""
-    from kfc_bench.report.tables import print_summary, tables
+    from kfc_bench.report.summary import print_summary, tables
     from kfc_bench.results.frames import load_results
 
     frames = load_results(results)

@@ -7,21 +7,32 @@ from pathlib import Path
 
 import pytest
 
-from kfc_bench.report.tables import tables
+from kfc_bench.report.summary import tables
 from kfc_bench.results.frames import load_results
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-COMMITTED = ROOT / "results" / "cpu" / "quickstart"
+SUMMARIES = re.findall(
+    r"<!-- (training|contests|sizes) of (results/\S+) -->\n(.*?)<!-- end of \1 -->", README, re.DOTALL
+)
+TITLES = {"training": "Against tuned SGD", "contests": "time of a", "sizes": "Largest sizes"}
+"""Which of a summary's tables are shown, by a word of their titles."""
 
 
-def test_its_tables_come_from_the_committed_results():
-    shown = README.split("<!-- summary of results/cpu/quickstart -->\n")[1].split("<!-- end of summary -->")[0]
-    assert shown == "\n".join(table.to_markdown() for table in tables(load_results([COMMITTED])))
+def test_every_committed_result_is_quoted():
+    folders = {path.parent.parent.relative_to(ROOT).as_posix() for path in ROOT.glob("results/*/*/*/environment.json")}
+    assert {folder for _, folder, _ in SUMMARIES} == folders >= {"results/cpu/quickstart"}
 
 
-def test_it_says_where_the_numbers_were_measured():
-    kinds = {environment["device_kind"] for environment in load_results([COMMITTED]).environments.values()}
+@pytest.mark.parametrize(("which", "folder", "shown"), SUMMARIES, ids=[folder for _, folder, _ in SUMMARIES])
+def test_its_tables_come_from_the_committed_results(which, folder, shown):
+    found = [table for table in tables(load_results([ROOT / folder])) if TITLES[which] in table.title]
+    assert shown == "\n".join(table.to_markdown() for table in found) != ""
+
+
+@pytest.mark.parametrize("folder", [folder for _, folder, _ in SUMMARIES])
+def test_it_says_where_the_numbers_were_measured(folder):
+    kinds = {environment["device_kind"] for environment in load_results([ROOT / folder]).environments.values()}
     assert kinds == {"cpu"}
     assert "**These are CPU measurements" in README
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from kfc_bench.report.contests import contest_tables
 from kfc_bench.report.coverage import missing_lines, reasons_table, sections_table
 from kfc_bench.report.files import write_text
 from kfc_bench.report.machine import ceilings_table, environment_table
@@ -117,7 +118,7 @@ def render(results: Results, environment: dict[str, Any], session: Session | Non
     """
     cost = results.cost
     approximations = [name for name in APPROXIMATIONS if name in set(cost["approximation"])]
-    operators = operator_tables(results)
+    operators, contests = operator_tables(results), contest_tables(results)
     timed = cost[cost["operator"].notna() & (cost["status"] == "ok")]
     few = int((timed["visits"] < LEAST_VISITS).sum())
     names = list(timed["implementation"])
@@ -133,7 +134,7 @@ def render(results: Results, environment: dict[str, Any], session: Session | Non
         _section("What was run", _whole(results, session), sections_table(results, session)),
         _section("How to read it", READING),
         _section("Correctness on this device", correctness_table(results)),
-        _section("Operators", *operators, about="\n\n".join(filter(None, remarks))),
+        _section("Operators", *contests, *operators, about="\n\n".join(filter(None, remarks))),
         _section("Training: the cost of a step, and what it gains", comparison_table(results), about=TRAINING),
         _section("Phases of each approximation", cost_table(results, approximations), about=PHASES),
         _section("How large a layer can be", feasible_table(results), about=SIZES),

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pandas as pd
-from rich.console import Console
 from rich.table import Table as RichTable
 
 from kfc_bench.report.comparison import comparison
@@ -183,22 +182,3 @@ def health_line(results: Results) -> str:
     statuses = pd.concat([results.cost["status"], results.trials["status"]])
     counts = statuses.value_counts()
     return ", ".join(f"{counts[status]} {status}" for status in STATUSES if status in counts) or "no records"
-
-
-def tables(results: Results) -> list[TextTable]:
-    """Return the summary's tables, those that have rows."""
-    approximations = [name for name in APPROXIMATIONS if name in set(results.cost["approximation"])]
-    found = (cost_table(results, approximations), comparison_table(results), feasible_table(results))
-    return [table for table in found if table is not None]
-
-
-def print_summary(results: Results, console: Console) -> None:
-    """Print the tables and the count by status.
-
-    Args:
-        results: What was measured.
-        console: Where to.
-    """
-    for table in tables(results):
-        console.print(table.to_rich())
-    console.print(health_line(results), highlight=False)

@@ -3,7 +3,8 @@ import io
 import pytest
 from rich.console import Console
 
-from kfc_bench.report.tables import TextTable, device_badge, health_line, print_summary, tables
+from kfc_bench.report.summary import print_summary, tables
+from kfc_bench.report.tables import TextTable, device_badge, health_line
 from kfc_bench.results.frames import load_results
 from tests.helpers import cost_record, results_of, step_record, trial_record, write_run
 

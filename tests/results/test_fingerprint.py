@@ -11,6 +11,6 @@ def test_short_hash_does_not_depend_on_order():
 
 
 def test_reading_and_reporting_results_needs_no_torch():
-    modules = "kfc_bench.results.frames, kfc_bench.report.tables, kfc_bench.report.export"
+    modules = "kfc_bench.results.frames, kfc_bench.report.summary, kfc_bench.report.export"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,35 @@
+"""The summary of results: its tables, and printing them."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from kfc_bench.report.contests import contest_tables
+from kfc_bench.report.tables import (
+    APPROXIMATIONS,
+    TextTable,
+    comparison_table,
+    cost_table,
+    feasible_table,
+    health_line,
+)
+from kfc_bench.results.frames import Results
+
+
+def tables(results: Results) -> list[TextTable]:
+    """Return the summary's tables, those that have rows."""
+    approximations = [name for name in APPROXIMATIONS if name in set(results.cost["approximation"])]
+    found = (cost_table(results, approximations), comparison_table(results), feasible_table(results))
+    return [*contest_tables(results), *(table for table in found if table is not None)]
+
+
+def print_summary(results: Results, console: Console) -> None:
+    """Print the tables and the count by status.
+
+    Args:
+        results: What was measured.
+        console: Where to.
+    """
+    for table in tables(results):
+        console.print(table.to_rich())
+    console.print(health_line(results), highlight=False)
