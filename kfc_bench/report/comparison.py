@@ -19,6 +19,8 @@ COMPARISON_COLUMNS = [
     "device",
     "network",
     "batch",
+    "dtype",
+    "precision",
     "approximation",
     "step_s",
     "step_ratio",

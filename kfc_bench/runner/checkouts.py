@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class Rounds:
         half_width: Target half-width of the ratio's 95 % interval, relative.
         least: Rounds before the target may count; with 20, one case among 200 can still be told apart.
         most: Rounds at the most.
-        seconds: Time in visits of both at the most, once ``least`` are done.
+        seconds: Wall clock for a case's rounds at the most, once ``least`` are done.
     """
 
     half_width: float = 0.01
@@ -207,15 +208,14 @@ def compare_case(index: int, case: Case, sides: Sequence[Side], rounds: Rounds, 
         if "record" in answer:
             ended[place] = answer["record"]
     medians: tuple[list[float], list[float]] = ([], [])
-    spent = 0.0
-    while not ended and not rounds.enough(*medians, spent):
+    start = time.monotonic()
+    while not ended and not rounds.enough(*medians, time.monotonic() - start):
         for place in order.sample((0, 1), 2):
             answer = sides[place].ask(case.timeout_s, do="visit")
             if "record" in answer:
                 ended[place] = answer["record"]
                 break
             medians[place].append(answer["seconds"])
-            spent += answer["seconds"]
     group = uuid.uuid4().hex[:12]
     records = []
     for place, side in enumerate(sides):
