@@ -20,6 +20,7 @@ from kfc_bench.errors import UserError
 
 if TYPE_CHECKING:
     from kfc_bench.results.run import Run
+    from kfc_bench.results.schema import Record
 
 INTERRUPTED = 130
 
@@ -242,7 +243,9 @@ def compare(
     a: Annotated[str, typer.Argument(help="Results folder or run; with --checkout a git revision.")],
     b: Annotated[str, typer.Argument(help="The same for B; with --checkout . is the working tree.")],
     checkout: Annotated[bool, typer.Option(help="A and B are git revisions, measured now and in turn.")] = False,
-    suite: Annotated[str, typer.Option(help="With --checkout: a suite that comes along or a .toml file.")] = "bench",
+    suite: Annotated[
+        str | None, typer.Option(help="With --checkout: a suite that comes along or a .toml file; bench if not given.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="With --checkout: auto, cpu or cuda.")] = None,
     filters: Annotated[
         list[str] | None, typer.Option("--filter", help="With --checkout: key=value[,value], repeatable.")
@@ -253,9 +256,12 @@ def compare(
     past: Annotated[
         list[Path] | None, typer.Option("--history", help="More results folders with repeated runs; repeatable.")
     ] = None,
-    tolerance: Annotated[float, typer.Option(help="Relative difference that does not matter.")] = 0.03,
+    tolerance: Annotated[
+        float | None, typer.Option(help="Relative difference that does not matter; 0.03 if not given.")
+    ] = None,
     fail_on: Annotated[
-        list[str] | None, typer.Option(help="slower, slower:5%, faster:5% or unclear: exit with 1; repeatable.")
+        list[str] | None,
+        typer.Option(help="slower, slower:5%, faster:5%, unclear, missing: exit code 1; repeatable."),
     ] = None,
     format: Annotated[TableFormat, typer.Option(help="How to print the table.")] = TableFormat.terminal,
     out: Annotated[Path | None, typer.Option(help="Write the table there instead.")] = None,
@@ -265,27 +271,36 @@ def compare(
     from kfc_bench.report.files import write_text
     from kfc_bench.report.history import between_runs
     from kfc_bench.report.stored import changed, find_run, history
-    from kfc_bench.report.verdicts import parse_policy
+    from kfc_bench.report.verdicts import TOLERANCE, parse_policy
     from kfc_bench.results.run import latest_by_case
     from kfc_bench.runner.filters import parse_filter
 
     policies = [parse_policy(text) for text in fail_on or []]
-    if not 0 <= tolerance < 1:
-        raise UserError(f"--tolerance {tolerance}: a share from 0 to 1 is needed, 0.03 for 3 %")
+    limit = TOLERANCE if tolerance is None else tolerance
+    if not 0 <= limit < 1:
+        raise UserError(f"--tolerance {limit}: a share from 0 to 1 is needed, 0.03 for 3 %")
     errors = Console(stderr=True)
-    between = None
+    between, interrupted = None, False
     if checkout:
         from kfc_bench.runner.checkouts import compare_checkouts
         from kfc_bench.runner.suite import find_suite
 
+        if past:
+            raise UserError("--history goes with stored runs; --checkout measures both in turn and needs none")
         wanted = [parse_filter(text) for text in filters or []]
-        pairs = compare_checkouts(find_suite(suite), (a, b), device, wanted, errors)
-        if records is not None:
-            write_text("".join(json.dumps({"a": old, "b": new}) + "\n" for old, new in pairs), records)
-        sides = [{pair[place]["case_id"]: pair[place] for pair in pairs} for place in (0, 1)]
+        sides: list[dict[str, Record]] = [{}, {}]
+        lines: list[str] = []
+        try:
+            for old, new in compare_checkouts(find_suite(suite or "bench"), (a, b), device, wanted, errors):
+                sides[0][old["case_id"]], sides[1][new["case_id"]] = old, new
+                lines.append(json.dumps({"a": old, "b": new}) + "\n")
+                if records is not None:
+                    write_text("".join(lines), records)
+        except KeyboardInterrupt:
+            interrupted = True
     else:
-        if filters or records or device:
-            raise UserError("--filter, --records and --device go with --checkout; stored runs are compared as they are")
+        if filters or records or device or suite:
+            raise UserError("--suite, --filter, --device and --records go with --checkout; stored runs are as they are")
         runs = [find_run(Path(a)), find_run(Path(b))]
         if runs[0].folder.resolve() == runs[1].folder.resolve():
             raise UserError(f"{a} and {b} are the same run, {runs[0].run_id}; name another run's folder")
@@ -293,7 +308,7 @@ def compare(
         for line in changed(*runs):
             _say(errors, f"differs: {line}")
         sides = [latest_by_case(run.records()) for run in runs]
-    found = differences(sides[0], sides[1], between, tolerance)
+    found = differences(sides[0], sides[1], between, limit)
     text = render(found, f"{b} against {a}", format.value)
     if out is not None:
         write_text(text, out)
@@ -301,6 +316,10 @@ def compare(
     else:
         typer.echo(text, nl=False)
     _say(errors, count_line(found))
+    if interrupted:
+        raise UserInterrupt(f"interrupted: {len(found)} cases were compared")
+    if policies and all(difference.ratio is None for difference in found):
+        raise UserError(f"no case has a time in both {a} and {b}: there is nothing that --fail-on could judge")
     failed = failing(found, policies)
     if failed:
         _say(errors, f"{len(failed)} of {len(found)} cases fail the policy {', '.join(fail_on or [])}")

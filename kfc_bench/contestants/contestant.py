@@ -99,6 +99,11 @@ class Contestant:
     package: Package | None = None
     operator: str = "input_factor"
 
+    @property
+    def whole_pass(self) -> bool:
+        """Whether the call is a library's as its users call it, both passes included: its name ends in ``_api``."""
+        return self.name.endswith("_api")
+
     def ready(self, arguments: Sequence[Any], case: Case) -> Callable[[], Tensor]:
         """Prepare the call that is timed.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from kfc_bench.measure.clock import Cache, Clock, clock_for
+from kfc_bench.measure.clock import Cache, clock_for
 from kfc_bench.measure.memory import is_out_of_memory
 from kfc_bench.measure.precision import precision_in_force
 
@@ -107,19 +107,20 @@ def forget_ceilings() -> None:
 
 
 def _measure(device: str, dtype: torch.dtype, cache: Cache) -> Ceilings:
-    clock = clock_for(device, cache)
     try:
         return Ceilings(
-            max(_rates(clock, _products(device, dtype))),
-            max(_rates(clock, _reads(device, dtype, cache))),
+            max(_rates(device, cache, _products(device, dtype))),
+            max(_rates(device, cache, _reads(device, dtype, cache))),
         )
     finally:
         if device == "cuda":
             torch.cuda.empty_cache()
 
 
-def _rates(clock: Clock, calls: Iterator[tuple[float, Callable[[], object]]]) -> Iterator[float]:
+def _rates(device: str, cache: Cache, calls: Iterator[tuple[float, Callable[[], object]]]) -> Iterator[float]:
     for work, run in calls:
+        # Each has a clock of its own: a clock remembers its calls, and with them their operands.
+        clock = clock_for(device, cache)
         start = time.monotonic()
         samples = [clock.sample(run)]
         while (elapsed := time.monotonic() - start) < MOST_S and (len(samples) < ATTEMPTS or elapsed < LEAST_S):

@@ -65,24 +65,23 @@ def worst_row_error(
 
 
 def error_gate(
-    *, terms: int, dtype: torch.dtype, operands: torch.dtype, condition: float, plain_error: float | None
+    *, terms: int, dtype: torch.dtype, rounding: float, condition: float, plain_error: float | None
 ) -> float:
     """Return the largest relative error that passes.
 
-    max(4 x the plain computation's own error, c * sqrt(terms) * eps * condition + rounding of the operands).
+    max(4 x the plain computation's own error, (c * sqrt(terms) * eps + rounding of the operands) * condition).
 
     Args:
         terms: Length of the longest sum, N|T|.
         dtype: In which sums are kept.
-        operands: In which factors of products are kept.
+        rounding: Relative rounding of the factors of products, `operand_rounding`.
         condition: Condition number by which a result amplifies its input's error; 1 for sums.
         plain_error: Error of the plain computation in the same precision; None where it is the one being judged.
 
     Returns:
         The gate.
     """
-    rounding = torch.finfo(operands).eps if operands != dtype else 0.0
-    bound = SUM_CONSTANT * math.sqrt(terms) * torch.finfo(dtype).eps * condition + rounding
+    bound = (SUM_CONSTANT * math.sqrt(terms) * torch.finfo(dtype).eps + rounding) * condition
     return max(bound, 4 * plain_error) if plain_error is not None else bound
 
 

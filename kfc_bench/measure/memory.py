@@ -92,7 +92,8 @@ def available_bytes(device: str) -> int:
     """Return the memory that a case may use: nine tenths of what is free on the device."""
     if device == "cuda":
         free, _ = torch.cuda.mem_get_info()
-        return int(0.9 * free)
+        held_in_reserve = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        return int(0.9 * (free + held_in_reserve))
     return int(0.9 * psutil.virtual_memory().available)
 
 

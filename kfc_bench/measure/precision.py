@@ -33,6 +33,27 @@ def precision_in_force() -> str:
     return product if product == convolution else f"{product}, convolutions {convolution}"
 
 
+TF32_EPS = 2.0**-10
+"""Machine epsilon of TF32, whose mantissa has 10 bits."""
+
+
+def operand_rounding(dtype: torch.dtype, precision: Precision, device: str) -> float:
+    """Return the relative rounding of a product's factors beyond that of ``dtype``.
+
+    Args:
+        dtype: Of parameters and sums.
+        precision: As in the suite file.
+        device: On a CPU, ``tf32`` rounds nothing.
+
+    Returns:
+        The machine epsilon of what factors are rounded to; 0 if they are not.
+    """
+    if precision == "tf32":
+        return TF32_EPS if device == "cuda" and dtype == torch.float32 else 0.0
+    rounded = operand_dtype(dtype, precision)
+    return 0.0 if rounded == dtype else torch.finfo(rounded).eps
+
+
 def operand_dtype(dtype: torch.dtype, precision: Precision) -> torch.dtype:
     """Return the dtype in which operands are handed over."""
     return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, dtype)

@@ -73,12 +73,13 @@ class Watch:
     kept: list[str] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
 
-    def take(self, visit: Callable[[], object], drop: Callable[[], object]) -> None:
+    def take(self, visit: Callable[[], object], drop: Callable[[], object], warm: Callable[[], object]) -> None:
         """Take one visit that counts.
 
         Args:
             visit: Takes a visit.
             drop: Undoes the visit before: it was throttled.
+            warm: Brings the device, idle for as long as the process slept, back to the clocks of work.
         """
         while (reason := self._visited(visit)) is not None:
             pause = min(FIRST_SLEEP_S * 2**self.set_aside, LONGEST_SLEEP_S)
@@ -90,6 +91,7 @@ class Watch:
             self.set_aside += 1
             self.patience_s -= pause
             self.sleep(pause)
+            warm()
 
     def _visited(self, visit: Callable[[], object]) -> str | None:
         before = self.telemetry.read()

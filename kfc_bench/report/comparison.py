@@ -12,7 +12,7 @@ from kfc_bench.report.pairs import paired
 from kfc_bench.results.schema import VISIT_COLUMNS
 
 SGD = "sgd"
-STEP_KEY = ["env_id", "device", "network", "batch", "dtype", "precision"]
+STEP_KEY = ["env_id", "device", "network", "batch", "dtype", "precision", "cache"]
 TRIAL_KEY = ["env_id", "device", "network", "batch"]
 
 COMPARISON_COLUMNS = [

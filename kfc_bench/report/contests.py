@@ -13,7 +13,7 @@ from kfc_bench.results.frames import Results
 MOST_COLUMNS = 6
 """Layers and batches side by side; of more, so many are shown, evenly spread."""
 
-CONTEST = ["operator", "dtype", "precision", "cache", "whole_pass"]
+CONTEST = ["env_id", "operator", "dtype", "precision", "cache", "whole_pass"]
 
 
 def contest_tables(results: Results) -> list[TextTable]:
@@ -30,12 +30,13 @@ def contest_tables(results: Results) -> list[TextTable]:
     timed = cost[cost["operator"].notna() & (cost["status"] == "ok") & (cost["visits"] >= LEAST_VISITS)]
     timed = timed.assign(whole_pass=timed["implementation"].astype(str).map(is_whole_pass))
     tables = []
-    for (operator, dtype, precision, cache, whole_pass), group in timed.groupby(CONTEST, sort=False, dropna=False):
+    for key, group in timed.groupby(CONTEST, sort=False, dropna=False):
+        env_id, operator, dtype, precision, cache, whole_pass = key
         if group["implementation"].nunique() > 1:
             what = f"{operator}, {dtype}" + ("" if precision == "ieee" else f", {precision}")
-            caches = "" if cache == "hot" or pd.isna(cache) else f", {cache} cache"
+            caches = ", cold cache" if cache == "cold" else ""
             call = "a whole pass" if whole_pass else "a call"
-            title = f"{what}{caches}: time of {call} and its peak memory ({device_badge(results)})"
+            title = f"{what}{caches}: time of {call} and its peak memory ({device_badge(results, str(env_id))})"
             tables.append(_contest(title, group))
     return tables
 

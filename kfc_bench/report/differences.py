@@ -22,6 +22,16 @@ CONTESTANT = ("operator", "approximation", "phase", "implementation")
 WHAT = (*CONTESTANT, "network", "layer", "batch", "dtype", "precision", "cache")
 WITHIN_95 = 2 * 1.96
 
+URGENCY = [
+    Verdict.BROKEN,
+    Verdict.SLOWER,
+    Verdict.FASTER,
+    Verdict.MENDED,
+    Verdict.UNCLEAR,
+    Verdict.SAME,
+    Verdict.MISSING,
+]
+
 WIDE = 200
 """Columns of a table that no terminal limits."""
 
@@ -86,7 +96,7 @@ def ratio_of(a: Record, b: Record, history: BetweenRuns | None) -> Ratio:
 def differences(
     a: Mapping[str, Record], b: Mapping[str, Record], history: BetweenRuns | None, tolerance: float = TOLERANCE
 ) -> list[Difference]:
-    """Compare every case that both have.
+    """Compare the cases of A with those of B.
 
     Args:
         a: Records by case.
@@ -95,13 +105,14 @@ def differences(
         tolerance: Relative difference that does not matter.
 
     Returns:
-        One difference per case in common that has a time in A or in B.
+        One difference per case that has a time in A, and per case in common that has one in B.
     """
     common = [(a[key], b[key]) for key in a if key in b]
     timed = [(x, y, ratio_of(x, y, history)) for x, y in common if _seconds(x) is not None and _seconds(y) is not None]
     judged = verdicts([ratio for *_, ratio in timed], tolerance)
     found = [
-        _difference(x, y, ratio, verdict, _hint(ratio)) for (x, y, ratio), verdict in zip(timed, judged, strict=True)
+        _difference(x, y, ratio, verdict, _hint(ratio, history))
+        for (x, y, ratio), verdict in zip(timed, judged, strict=True)
     ]
     for x, y in common:
         if (_seconds(x) is None) != (_seconds(y) is None):
@@ -109,7 +120,8 @@ def differences(
             failed = y if broken else x
             verdict = Verdict.BROKEN if broken else Verdict.MENDED
             found.append(_difference(x, y, None, verdict, f"{failed['status']}: {failed.get('reason')}"))
-    return found
+    missing = [a[key] for key in a if key not in b and _seconds(a[key]) is not None]
+    return found + [_difference(x, x | {"status": "missing"}, None, Verdict.MISSING, "not in B") for x in missing]
 
 
 def _difference(a: Record, b: Record, ratio: Ratio | None, verdict: Verdict, reason: str) -> Difference:
@@ -117,8 +129,10 @@ def _difference(a: Record, b: Record, ratio: Ratio | None, verdict: Verdict, rea
     return Difference(b["case_id"], what, _seconds(a), _seconds(b), ratio, verdict, reason)
 
 
-def _hint(ratio: Ratio) -> str:
-    return "no history of repeated runs" if isinstance(ratio, UnknownRatio) else ""
+def _hint(ratio: Ratio, history: BetweenRuns | None) -> str:
+    if not isinstance(ratio, UnknownRatio):
+        return ""
+    return "no history of repeated runs" if history is None else "too few visits for an interval"
 
 
 def failing(found: Sequence[Difference], policies: Sequence[Policy]) -> list[Difference]:
@@ -157,9 +171,8 @@ def to_frame(found: Sequence[Difference]) -> pd.DataFrame:
 
 def to_table(found: Sequence[Difference], title: str) -> TextTable:
     """Return the differences as a table for people, what matters most first."""
-    order = [Verdict.BROKEN, Verdict.SLOWER, Verdict.FASTER, Verdict.MENDED, Verdict.UNCLEAR, Verdict.SAME]
     rows = []
-    for difference in sorted(found, key=lambda entry: order.index(entry.verdict)):
+    for difference in sorted(found, key=lambda entry: URGENCY.index(entry.verdict)):
         interval = difference.ratio.interval() if difference.ratio else None
         rows.append(
             [
@@ -191,4 +204,4 @@ def render(found: Sequence[Difference], title: str, form: str) -> str:
 def count_line(found: Sequence[Difference]) -> str:
     """Count the differences by verdict."""
     counts = {verdict: sum(entry.verdict is verdict for entry in found) for verdict in Verdict}
-    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count) or "no case in common"
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count) or "no case to compare"

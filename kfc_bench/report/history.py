@@ -46,6 +46,12 @@ class BetweenRuns:
         return total**2 / (self.shared**2 / self.runs + rest) if total else float(self.runs)
 
 
+def _whole(repeated: Sequence[Medians]) -> list[Medians]:
+    """Leave out runs that were broken off early: those with less than half the cases of the largest."""
+    most = max((len(run) for run in repeated), default=0)
+    return [run for run in repeated if run and 2 * len(run) >= most]
+
+
 def between_runs(sets: Sequence[Sequence[Medians]]) -> BetweenRuns | None:
     """Estimate the between-run variance from sets of repeated runs.
 
@@ -62,14 +68,15 @@ def between_runs(sets: Sequence[Sequence[Medians]]) -> BetweenRuns | None:
     runs = cases = rest_degrees = 0
     own: dict[str, list[float]] = {}
     for repeated in sets:
-        common = sorted(set.intersection(*(set(run) for run in repeated))) if repeated else []
-        if len(repeated) < FEWEST_RUNS or not common:
+        whole = _whole(repeated)
+        common = sorted(set.intersection(*(set(run) for run in whole))) if whole else []
+        if len(whole) < FEWEST_RUNS or not common:
             continue
-        logs = np.array([[math.log(run[case_id]) for case_id in common] for run in repeated])
+        logs = np.array([[math.log(run[case_id]) for case_id in common] for run in whole])
         logs -= logs.mean(0)
         by_run = logs.mean(1, keepdims=True)
         remainder = logs - by_run
-        degrees = len(repeated) - 1
+        degrees = len(whole) - 1
         runs += degrees
         cases = max(cases, len(common))
         shared += float((by_run**2).sum())

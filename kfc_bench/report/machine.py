@@ -31,11 +31,12 @@ WORDS = {
 UNSHOWN = ("schema", "run_id", "env_id", "datasheet")
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a record whose tables within are spread out, under keys such as ``packages: torch``."""
+    spread: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}: ") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
+        spread |= flat(value, f"{prefix}{key}: ") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return spread
 
 
 def _written(key: str, value: Any) -> str:
@@ -56,9 +57,9 @@ def environment_table(results: Results, environment: dict[str, Any]) -> TextTabl
     Returns:
         The table.
     """
-    flat = {key: value for key, value in _flat(environment).items() if key.split(": ")[0] not in UNSHOWN}
-    ordered = [*(key for key in WORDS if key in flat), *(key for key in flat if key not in WORDS)]
-    rows = [[WORDS.get(key, key), _written(key, flat[key])] for key in ordered if flat[key] not in (None, "", [])]
+    facts = {key: value for key, value in flat(environment).items() if key.split(": ")[0] not in UNSHOWN}
+    ordered = [*(key for key in WORDS if key in facts), *(key for key in facts if key not in WORDS)]
+    rows = [[WORDS.get(key, key), _written(key, facts[key])] for key in ordered if facts[key] not in (None, "", [])]
     precisions = sorted(set(results.cost["precision"].dropna()))
     if precisions:
         rows.append(["precision of products", f"{', '.join(precisions)}: set alike for all that is compared"])

@@ -19,7 +19,7 @@ LEAST_VISITS = 12
 MOST_CASES = 30
 """Cases in a table, each with all that was compared; of more, so many are shown, evenly spread."""
 
-COMPARED = ["env_id", "operator", "layer", "batch", "dtype", "precision", "cache", "whole_pass"]
+COMPARED = ["env_id", "operator", "layer", "batch", "dtype", "precision", "cache", "whole_pass", "launch_hidden"]
 """What implementations share that are set beside one another."""
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from kfc_bench.errors import UserError
 from kfc_bench.report.history import Medians
+from kfc_bench.report.machine import flat
 from kfc_bench.results.fingerprint import fingerprint
 from kfc_bench.results.run import ENVIRONMENT, Run, latest_by_case, list_runs, load_run
 
@@ -40,7 +40,7 @@ def find_run(path: Path) -> Run:
 
 
 def history(paths: Sequence[Path], without: Run) -> list[list[Medians]]:
-    """Collect runs that were repeated: same code, same device.
+    """Collect runs that were repeated: same code, same device, that of the run to be judged.
 
     Args:
         paths: Results folders, or runs in them.
@@ -52,7 +52,8 @@ def history(paths: Sequence[Path], without: Run) -> list[list[Medians]]:
     sets: dict[str, list[Medians]] = {}
     for root in sorted({_root(path).resolve() for path in paths}):
         for run in list_runs(root):
-            if run.folder.resolve() != without.folder.resolve():
+            same_device = run.environment["device"] == without.environment["device"]
+            if same_device and run.folder.resolve() != without.folder.resolve():
                 medians = {
                     case_id: record["time_median_s"]
                     for case_id, record in latest_by_case(run.records()).items()
@@ -64,13 +65,6 @@ def history(paths: Sequence[Path], without: Run) -> list[list[Medians]]:
 
 def changed(a: Run, b: Run) -> list[str]:
     """Say which facts of two runs' environments differ, as ``key: A -> B``."""
-    old, new = _flat(a.environment), _flat(b.environment)
+    old, new = flat(a.environment), flat(b.environment)
     keys = [key for key in sorted(old | new) if key not in ("run_id", "env_id")]
     return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys if old.get(key) != new.get(key)]
-
-
-def _flat(environment: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in environment.items():
-        flat |= {f"{key}.{name}": entry for name, entry in value.items()} if isinstance(value, dict) else {key: value}
-    return flat

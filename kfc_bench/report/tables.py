@@ -18,6 +18,7 @@ from kfc_bench.results.schema import STATUSES
 T = TypeVar("T")
 
 PHASES = ("accumulate", "refresh", "precondition")
+HOW = ("dtype", "precision", "cache")
 APPROXIMATIONS = ("kfc", "diagonal", "block_diagonal", "exact")
 
 MOST_LAYERS = 15
@@ -49,10 +50,11 @@ class TextTable:
         return "\n".join(lines) + "\n"
 
 
-def device_badge(results: Results) -> str:
-    """Say on what the results were measured, CPU in capitals where it was one."""
-    devices = sorted({environment["device"] for environment in results.environments.values()})
-    kinds = {environment["device_kind"] for environment in results.environments.values()}
+def device_badge(results: Results, env_id: str | None = None) -> str:
+    """Say on what the results were measured, all or those of one environment; CPU in capitals where it was one."""
+    own = [environment for key, environment in results.environments.items() if env_id in (None, key)]
+    devices = sorted({environment["device"] for environment in own})
+    kinds = {environment["device_kind"] for environment in own}
     prefix = "CPU, no GPU: " if kinds == {"cpu"} else ""
     return prefix + "; ".join(devices)
 
@@ -63,14 +65,15 @@ def cost_table(results: Results, approximations: list[str]) -> TextTable | None:
     phases = cost[cost["layer"].notna() & cost["phase"].isin(PHASES) & cost["approximation"].isin(approximations)]
     if phases.empty:
         return None
-    groups = list(phases.groupby(["layer", "batch"], sort=False))
+    groups = list(phases.groupby(["layer", "batch", *HOW], sort=False, dropna=False))
     shown = spread(groups, MOST_LAYERS)
+    several = len(phases[list(HOW)].drop_duplicates()) > 1
     rows = []
-    for (layer, batch), group in shown:
+    for (layer, batch, *how), group in shown:
         cells = {(row["approximation"], row["phase"]): _cell(row) for _, row in group.iterrows()}
+        where = ", ".join([str(layer), *(map(str, how) if several else ())])
         rows += [
-            [str(layer), str(batch), name, *(cells.get((name, phase), "-") for phase in PHASES)]
-            for name in approximations
+            [where, str(batch), name, *(cells.get((name, phase), "-") for phase in PHASES)] for name in approximations
         ]
     part = "" if len(shown) == len(groups) else f", {len(shown)} of {len(groups)} layers and batches"
     return TextTable(

@@ -31,6 +31,7 @@ class Verdict(StrEnum):
         UNCLEAR: Neither can be said.
         BROKEN: A has a time and B has none.
         MENDED: B has a time and A has none.
+        MISSING: A has a time and B has no record of the case.
     """
 
     SAME = "SAME"
@@ -39,6 +40,7 @@ class Verdict(StrEnum):
     UNCLEAR = "UNCLEAR"
     BROKEN = "BROKEN"
     MENDED = "MENDED"
+    MISSING = "MISSING"
 
 
 class Ratio(Protocol):
@@ -159,7 +161,7 @@ class Policy:
 
 
 def parse_policy(text: str) -> Policy:
-    """Read ``slower``, ``slower:5%``, ``faster:5%`` or ``unclear``.
+    """Read ``slower``, ``slower:5%``, ``faster:5%``, ``unclear`` or ``missing``.
 
     Args:
         text: The command line's word.
@@ -170,7 +172,7 @@ def parse_policy(text: str) -> Policy:
     Raises:
         UserError: It is none of these.
     """
-    form = re.fullmatch(r"(slower|faster|unclear)(?::(\d+(?:\.\d+)?)%)?", text)
+    form = re.fullmatch(r"(slower|faster|unclear|missing)(?::(\d+(?:\.\d+)?)%)?", text)
     if form is None:
-        raise UserError(f"--fail-on {text!r}: write slower, slower:5%, faster:5% or unclear")
+        raise UserError(f"--fail-on {text!r}: write slower, slower:5%, faster:5%, unclear or missing")
     return Policy(Verdict(form[1].upper()), float(form[2] or 0) / 100)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
+
+import pynvml
 
 from kfc_bench.measure.sources import PEERS, code_hash, cpu_name, version
 from kfc_bench.resources import share
@@ -15,16 +18,17 @@ VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 
 
 def _devices() -> list[str]:
-    """Name the driver and every GPU; nothing where there is no driver."""
-    import pynvml
-
+    """Name the driver and every GPU that may be asked; nothing where there is no driver."""
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
         return []
     try:
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        return [pynvml.nvmlSystemGetDriverVersion(), *(pynvml.nvmlDeviceGetUUID(handle) for handle in handles)]
+        found = [pynvml.nvmlSystemGetDriverVersion()]
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            with contextlib.suppress(pynvml.NVMLError):
+                found.append(pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByIndex(index)))
+        return found
     finally:
         pynvml.nvmlShutdown()
 

@@ -37,7 +37,7 @@ class Rounds:
     """When two revisions of a case have been visited often enough.
 
     Attributes:
-        half_width: Target half-width of the ratio's 95 % interval, relative.
+        half_width: Target half-width of the ratio's 95 % interval, as a share of the ratio.
         least: Rounds before the target may count; with 20, one case among 200 can still be told apart.
         most: Rounds at the most.
         seconds: Wall clock for a case's rounds at the most, once ``least`` are done.
@@ -54,8 +54,9 @@ class Rounds:
             return False
         if len(a) >= self.most or spent_s >= self.seconds:
             return True
-        interval = PairedRatio(a, b).interval()
-        return interval is not None and interval[1] - interval[0] <= 2 * self.half_width
+        paired = PairedRatio(a, b)
+        interval = paired.interval()
+        return interval is not None and interval[1] - interval[0] <= 2 * self.half_width * paired.ratio
 
 
 @contextlib.contextmanager
@@ -86,7 +87,8 @@ def checked_out(revision: str, repository: Path) -> Iterator[Path]:
         folder = Path(temporary) / "checkout"
         added = git("worktree", "add", "--detach", str(folder), f"{revision}^{{commit}}")
         if added.returncode:
-            raise UserError(f"--checkout: git knows no revision {revision!r} here; name a commit, a branch or a tag")
+            words = added.stderr.strip().splitlines() or ["it said nothing"]
+            raise UserError(f"--checkout: git could not check out {revision!r}: {words[-1]}")
         try:
             yield folder
         finally:
@@ -152,6 +154,7 @@ class Side:
             },
             pass_fds=(their_in, their_out),
             stdin=subprocess.DEVNULL,
+            stdout=self._last_words,
             stderr=self._last_words,
         )
         os.close(their_in)
@@ -208,6 +211,12 @@ def compare_case(index: int, case: Case, sides: Sequence[Side], rounds: Rounds, 
         if "record" in answer:
             ended[place] = answer["record"]
     medians: tuple[list[float], list[float]] = ([], [])
+    if len(ended) == 1:
+        # The other side has a time all the same, so that the case is seen to be broken or mended.
+        (place,) = {0, 1} - set(ended)
+        answer = sides[place].ask(case.timeout_s, do="visit")
+        if "record" in answer:
+            ended[place] = answer["record"]
     start = time.monotonic()
     while not ended and not rounds.enough(*medians, time.monotonic() - start):
         for place in order.sample((0, 1), 2):
@@ -234,7 +243,7 @@ def compare_checkouts(
     filters: Sequence[Filter],
     console: Console,
     rounds: Rounds | None = None,
-) -> list[list[Record]]:
+) -> Iterator[list[Record]]:
     """Measure a suite's cases on two revisions in one run.
 
     Args:
@@ -245,8 +254,8 @@ def compare_checkouts(
         console: Where progress is shown.
         rounds: When to stop a case.
 
-    Returns:
-        Both records of each case.
+    Yields:
+        Both records of each case, as soon as it is done.
 
     Raises:
         UserError: A revision cannot take part, or both read the suite differently.
@@ -261,7 +270,6 @@ def compare_checkouts(
     if not wanted:
         raise UserError(f'{suite}: no case to compare; only what is measured in visits can be, as in kind = "cost"')
     order = random.Random(0)
-    pairs = []
     with contextlib.ExitStack() as stack:
         sides = []
         for revision in revisions:
@@ -275,6 +283,6 @@ def compare_checkouts(
         progress = stack.enter_context(RunProgress(console, {loaded.name: (len(wanted), 0)}))
         for index, case in wanted:
             progress.running(case.label)
-            pairs.append(compare_case(index, case, sides, rounds or Rounds(), order))
+            pair = compare_case(index, case, sides, rounds or Rounds(), order)
             progress.finished(loaded.name)
-    return pairs
+            yield pair

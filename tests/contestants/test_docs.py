@@ -34,7 +34,7 @@ def test_every_contestant_is_documented_and_in_the_suite(name):
     assert name in {case.implementation for case in peers_cases()}
 
 
-@pytest.mark.parametrize("package", {entry.package for entry in PEERS}, ids=lambda package: package.module)
+@pytest.mark.parametrize("package", dict.fromkeys(entry.package for entry in PEERS), ids=lambda package: package.module)
 def test_packages_come_with_the_extra_have_a_pin_and_a_place_in_the_environment_record(package):
     assert package.distribution in PEER_PACKAGES
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -19,11 +19,11 @@ from kfc_bench.experiments.cost.measurement import (
     open_case,
 )
 from kfc_bench.experiments.cost.work import work
-from kfc_bench.experiments.cost.workloads import SGD_VARIANTS, build
+from kfc_bench.experiments.cost.workloads import SGD_VARIANTS, _quickest, build
 from kfc_bench.measure.ceilings import Ceilings
 from kfc_bench.measure.telemetry import Reading
 from kfc_bench.measure.throttle import RETRIES, Watch
-from kfc_kernels import UnsupportedError
+from kfc_kernels import ConvGeometry, UnsupportedError
 from kfc_kernels.catalogue import OPERATORS
 from kfc_kernels.damped_inverse import NotPositiveDefiniteError
 from tests.experiments.cost_cases import GROUPED, PLAIN, cost_case, journalled
@@ -116,6 +116,43 @@ def test_a_finished_record_has_every_column(case):
     assert record["visits"] == 6
     assert record["rel_error"] <= record["error_gate"]
     assert json.loads(json.dumps(record)) == record
+
+
+NO_BIAS = ConvGeometry.conv(3, 4, (6, 5), 3)
+WITH_HOST = [
+    (cost_case(approximation="kfc", phase="step", network="digits_small"), True),
+    (cost_case(approximation="sgd", phase="step", network="digits_small"), True),
+    (
+        cost_case(operator="input_factor", implementation="kfc_bench_api", geometry=NO_BIAS),
+        True,
+    ),
+    (cost_case(operator="input_factor", implementation="unfold_matmul", geometry=NO_BIAS), False),
+    (cost_case(operator="precondition"), False),
+    (cost_case(approximation="kfc", phase="refresh"), False),
+]
+
+
+@pytest.mark.parametrize(("case", "with_host"), WITH_HOST, ids=lambda value: getattr(value, "label", ""))
+def test_the_host_s_time_is_a_part_of_steps_and_whole_passes_alone(monkeypatch, case, with_host):
+    asked = []
+    ours = module.clock_for
+    monkeypatch.setattr(module, "clock_for", lambda *how, held: asked.append(held) or ours(*how, held=held))
+    opened(case)
+    assert asked == [not with_host]
+
+
+def test_a_cpu_s_caches_are_not_cold():
+    with pytest.raises(UnsupportedError, match="never cold"):
+        open_case(cost_case(operator="input_factor", cache="cold"))
+
+
+def test_the_quickest_has_the_least_median_not_the_luckiest_sample():
+    class Clock:
+        def sample(self, run):
+            return run()
+
+    lucky = iter([0.1, *[3.0] * 50])
+    assert _quickest([lambda: next(lucky), lambda: 2.0, lambda: 2.5], Clock()) == 1
 
 
 def test_the_sgd_step_names_its_variant():
@@ -253,7 +290,7 @@ class FakeClock:
 def clock(monkeypatch):
     """Replace the clock; warming up takes one sample of it."""
     fake = FakeClock()
-    monkeypatch.setattr(module, "clock_for", lambda *_: fake)
+    monkeypatch.setattr(module, "clock_for", lambda *_, **__: fake)
     monkeypatch.setattr(module, "_warm_up", lambda *_: 0.25)
     return fake
 

@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -61,8 +64,28 @@ def test_ceilings_are_positive_and_measured_once(monkeypatch, dtype):
 )
 def test_neither_short_nor_long_samples_draw_them_out(monkeypatch, seconds, samples):
     clock = Clock(monkeypatch, seconds)
-    list(ceilings._rates(clock, iter([(1.0, lambda: None)])))
+    list(ceilings._rates("cpu", "hot", iter([(1.0, lambda: None)])))
     assert clock.samples == pytest.approx(samples, abs=1)
+
+
+class Held:
+    def __call__(self):
+        return None
+
+
+def test_no_operand_outlives_its_measurement(monkeypatch):
+    fake, alive = Clock(monkeypatch, 2 * MOST_S), []
+
+    class Remembering:
+        def sample(self, run):
+            self.run = run
+            alive.append(weakref.ref(run))
+            return fake.sample(run)
+
+    monkeypatch.setattr(ceilings, "clock_for", lambda *_: Remembering())
+    for _ in ceilings._rates("cpu", "hot", ((1.0, Held()) for _ in range(2))):
+        gc.collect()
+        assert [run() is None for run in alive] == [True] * (len(alive) - 1) + [False]
 
 
 def test_the_best_sample_counts(monkeypatch):
@@ -74,14 +97,14 @@ def test_the_best_sample_counts(monkeypatch):
         return durations.pop(0)
 
     monkeypatch.setattr(clock, "sample", sample)
-    assert list(ceilings._rates(clock, iter([(10.0, lambda: None)]))) == [5.0]
+    assert list(ceilings._rates("cpu", "hot", iter([(10.0, lambda: None)]))) == [5.0]
 
 
 def measured_work(monkeypatch, cache):
     """List the names of the calls and their nominal work, in the order in which they are measured."""
     found = []
 
-    def rates(_, calls):
+    def rates(_device, _cache, calls):
         for work, run in calls:
             found.append((getattr(run.func, "__name__", "copy_"), work))
             run()
@@ -101,7 +124,6 @@ def test_a_product_and_a_convolution_in_both_layouts_and_reads_of_every_size(mon
 
 
 def test_a_cold_cache_is_held_against_memory_alone(monkeypatch):
-    monkeypatch.setattr(ceilings, "clock_for", lambda *_: None)
     found, _ = measured_work(monkeypatch, "cold")
     assert [name for name, _ in found] == ["mm", "conv2d", "conv2d", "mv"]
 

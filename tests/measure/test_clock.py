@@ -69,6 +69,15 @@ def test_launch_latency_is_not_in_a_sample(cache, count):
 
 
 @every_cache
+def test_the_host_counts_where_it_is_asked_to(cache):
+    stream = FakeStream(launch_s=5e-6)
+    clock, run = CudaClock(cache, stream, held=False), kernels(stream, 100, 1e-6)
+    assert clock.sample(run) > 90 * stream.launch_s
+    assert stream.holds == []
+    assert not clock.launch_hidden
+
+
+@every_cache
 def test_the_hold_grows_to_what_a_call_needs_and_stays(cache):
     stream = FakeStream(launch_s=5e-6)
     clock, run = CudaClock(cache, stream), kernels(stream, 300, 1e-6)

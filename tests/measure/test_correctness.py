@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from torch import float16, float32, float64
+from torch import float32, float64
 
 from kfc_bench.measure.correctness import (
     ROW_FACTOR,
@@ -48,7 +48,7 @@ def test_a_wrong_small_block_hides_in_the_whole_but_not_in_its_row():
     large, small = matrix(300, scale=100.0), matrix(3, scale=0.2)
     reference = torch.block_diag(large, small)
     output = torch.block_diag(large, small * 1.01)
-    limit = error_gate(terms=10_000, dtype=float32, operands=float32, condition=1.0, plain_error=None)
+    limit = error_gate(terms=10_000, dtype=float32, rounding=0.0, condition=1.0, plain_error=None)
     assert relative_error([output], [reference]) < limit
     assert worst_row_error([output], [reference]) > ROW_FACTOR * limit
     assert worst_row_error([reference.float()], [reference]) < limit
@@ -78,9 +78,9 @@ def test_rows_can_be_relative_to_the_size_of_their_terms():
 
 GATES = {
     "sum": ({"terms": 100}, 10 * torch.finfo(float32).eps),
-    "float64": ({"terms": 100, "dtype": float64, "operands": float64}, 10 * torch.finfo(float64).eps),
+    "float64": ({"terms": 100, "dtype": float64}, 10 * torch.finfo(float64).eps),
     "condition": ({"terms": 100, "condition": 7.0}, 70 * torch.finfo(float32).eps),
-    "operands": ({"terms": 1, "operands": float16}, torch.finfo(float32).eps + torch.finfo(float16).eps),
+    "rounding": ({"terms": 1, "rounding": 1e-3, "condition": 2.0}, 2 * (torch.finfo(float32).eps + 1e-3)),
     "plain-worse": ({"terms": 100, "plain_error": 1e-3}, 4e-3),
     "plain-better": ({"terms": 100, "plain_error": 1e-9}, 10 * torch.finfo(float32).eps),
 }
@@ -89,7 +89,7 @@ GATES = {
 @pytest.mark.parametrize("case", GATES)
 def test_error_gate(case):
     options, expected = GATES[case]
-    arguments = {"dtype": float32, "operands": float32, "condition": 1.0, "plain_error": None, **options}
+    arguments = {"dtype": float32, "rounding": 0.0, "condition": 1.0, "plain_error": None, **options}
     assert error_gate(**arguments) == pytest.approx(expected)
 
 

@@ -3,8 +3,10 @@ import torch
 
 from kfc_bench.measure.precision import (
     PRECISIONS,
+    TF32_EPS,
     float32_products,
     operand_dtype,
+    operand_rounding,
     precision_in_force,
     set_precision,
 )
@@ -47,3 +49,18 @@ def test_flags_that_differ_are_told_apart():
 )
 def test_operands(dtype, precision, expected):
     assert operand_dtype(dtype, precision) == expected
+
+
+ROUNDED = [
+    (torch.float32, "ieee", "cuda", 0.0),
+    (torch.float32, "tf32", "cuda", TF32_EPS),
+    (torch.float32, "tf32", "cpu", 0.0),
+    (torch.float64, "tf32", "cuda", 0.0),
+    (torch.float32, "bf16", "cpu", torch.finfo(torch.bfloat16).eps),
+    (torch.float32, "fp16", "cuda", torch.finfo(torch.float16).eps),
+]
+
+
+@pytest.mark.parametrize(("dtype", "precision", "device", "rounding"), ROUNDED)
+def test_what_factors_of_products_are_rounded_to(dtype, precision, device, rounding):
+    assert operand_rounding(dtype, precision, device) == rounding

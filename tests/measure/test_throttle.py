@@ -48,12 +48,13 @@ def test_judgement(before, after, expected):
 
 def watched(readings, visits, **options):
     """Take visits, and return the watch, the readings' number when each counted visit was taken, and the sleeps."""
-    slept, taken, dropped = [], [], []
+    slept, taken, dropped, warmed = [], [], [], []
     watch = Watch(FakeTelemetry(list(readings)), sleep=slept.append, **options)
     for _ in range(visits):
-        watch.take(lambda: taken.append(None), lambda: dropped.append(taken.pop()))
+        watch.take(lambda: taken.append(None), lambda: dropped.append(taken.pop()), lambda: warmed.append(len(slept)))
     assert len(taken) == len(watch.readings) == visits
     assert len(dropped) == len(slept) == watch.set_aside
+    assert warmed == list(range(1, len(slept) + 1)), "after each sleep the device is warmed"
     return watch, slept
 
 
@@ -83,7 +84,7 @@ def test_what_counts_is_forgotten_what_was_set_aside_is_not():
     watch, _ = watched([HOT], 2)
     watch.forget()
     assert watch.remark is None
-    watch.take(lambda: None, lambda: pytest.fail("no retries are left"))
+    watch.take(lambda: None, lambda: pytest.fail("no retries are left"), lambda: None)
     assert watch.throttled == RETRIES + 1
     assert watch.remark == "1 of 1 visits count though the GPU throttled: hardware thermal slowdown"
 
@@ -106,4 +107,4 @@ def test_an_error_in_a_visit_gets_through():
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        Watch(FakeTelemetry()).take(fails, lambda: None)
+        Watch(FakeTelemetry()).take(fails, lambda: None, lambda: None)

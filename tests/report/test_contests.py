@@ -1,7 +1,8 @@
 import pytest
 
 from kfc_bench.report.contests import MOST_COLUMNS, contest_tables
-from tests.helpers import cost_record, results_of
+from kfc_bench.results.frames import load_results
+from tests.helpers import cost_record, results_of, write_run
 
 
 def timed(implementation, seconds, *, layer="a", batch=8, **own):
@@ -57,6 +58,14 @@ def test_only_like_is_set_beside_like(tmp_path, case):
     one, other = shown(tmp_path, *pairs)
     assert "float32: time of a call" in one.title
     assert title in other.title
+
+
+def test_machines_do_not_race_each_other(tmp_path):
+    for env_id, device in (("env1", "X"), ("env2", "Y")):
+        records = [timed("reference", 1.0), timed("asdl", 2.0)]
+        write_run(tmp_path / env_id, records, f"run of {env_id}", env_id, device=device, device_kind="cuda")
+    tables = contest_tables(load_results([tmp_path]))
+    assert [table.title.rsplit("(", 1)[1] for table in tables] == ["X)", "Y)"]
 
 
 def test_whole_passes_race_among_themselves(tmp_path):

@@ -75,9 +75,12 @@ def test_a_case_that_lost_its_time_is_broken_and_the_other_way_round_mended():
     assert failing(found, []) == []
 
 
-def test_cases_of_one_side_only_are_left_out():
-    assert differences({"a": timed("a")}, {"b": timed("b")}, None) == []
-    assert count_line([]) == "no case in common"
+def test_a_case_that_b_does_not_have_is_missing():
+    (found,) = differences({"a": timed("a"), "f": failed("f")}, {"b": timed("b")}, None)
+    assert (found.case_id, found.verdict, found.a_s, found.b_s) == ("a", Verdict.MISSING, 1.0, None)
+    assert failing([found], [parse_policy("missing")]) == [found]
+    assert failing([found], [parse_policy("slower")]) == []
+    assert count_line([]) == "no case to compare"
 
 
 def test_the_table_puts_first_what_matters_most():

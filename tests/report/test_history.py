@@ -37,6 +37,12 @@ def test_only_cases_of_every_run_count():
     assert set(history.own) == {"a"}
 
 
+def test_a_run_that_was_broken_off_does_not_spoil_the_rest():
+    runs = repeated(0, runs=4)
+    spoilt = [*runs, {}, {"case 1": 1.0}]
+    assert between_runs([spoilt]) == between_runs([runs])
+
+
 def test_a_noisy_case_has_a_variance_of_its_own():
     runs = [{"calm": 1.0, "calmer": 1.0, "wild": wild} for wild in (1.0, 2.0, 0.5, 1.5)]
     history = between_runs([runs])

@@ -72,6 +72,25 @@ def test_what_decides_over_the_cases_is_in_the_hash(tmp_path, monkeypatch):
     assert len(set(hashes)) == len(hashes)
 
 
+def test_gpus_that_may_not_be_asked_are_left_out(monkeypatch):
+    def uuid(index):
+        if index == 1:
+            raise finished.pynvml.NVMLError(finished.pynvml.NVML_ERROR_NO_PERMISSION)
+        return f"GPU-{index}"
+
+    answers = {
+        "nvmlInit": lambda: None,
+        "nvmlShutdown": lambda: None,
+        "nvmlSystemGetDriverVersion": lambda: "600",
+        "nvmlDeviceGetCount": lambda: 3,
+        "nvmlDeviceGetHandleByIndex": lambda index: index,
+        "nvmlDeviceGetUUID": uuid,
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(finished.pynvml, name, answer)
+    assert finished._devices() == ["600", "GPU-0", "GPU-2"]
+
+
 def test_a_missing_suite_has_no_circumstances(tmp_path):
     assert circumstances(str(tmp_path / "nowhere.toml"), None, None) is None
     assert circumstances("nowhere", None, None) is None

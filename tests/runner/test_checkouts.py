@@ -5,6 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from kfc_bench.errors import UserError
+from kfc_bench.report.differences import differences
+from kfc_bench.report.verdicts import Verdict
 from kfc_bench.runner.checkouts import Rounds, Side, compare_case
 from kfc_bench.runner.visitor import Session
 from tests.experiments.cost_cases import cost_case
@@ -51,9 +53,9 @@ def side(folder, body):
 
 
 WELL = """
-if message["do"] == "open": reply(open=True)
-elif message["do"] == "visit": reply(seconds=0.5)
-else: reply(record={"status": "ok", "time_median_s": 0.5})
+if message["do"] == "open": reply(open=True); visits = 0
+elif message["do"] == "visit": reply(seconds=0.5); visits += 1
+else: reply(record={"status": "ok", "time_median_s": 0.5} if visits else {"status": "crashed"})
 """
 DIES = """
 if message["do"] == "open": reply(open=True)
@@ -89,6 +91,28 @@ def test_whatever_one_side_does_the_other_has_its_record(tmp_path, body, status,
     finally:
         for each in sides:
             each.stop()
+
+
+class Within:
+    """A side in this process: a real session of one case."""
+
+    def __init__(self, case):
+        self._session = Session([case])
+
+    def ask(self, _, **message):
+        return self._session.answer(message)
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+def test_a_case_that_one_revision_cannot_open_keeps_the_other_s_time(broken):
+    good = cost_case(operator="input_factor")
+    bad = cost_case(operator="input_factor", implementation="triton_implicit_gemm", dtype="float64")
+    sides = [Within(bad if place == broken else good) for place in (0, 1)]
+    records = compare_case(0, good, sides, Rounds(), random.Random(0))
+    assert records[broken]["status"] == "unsupported"
+    assert records[1 - broken]["status"] == "ok"
+    (found,) = differences(*({"c": record} for record in records), None)
+    assert found.verdict is (Verdict.BROKEN if broken else Verdict.MENDED)
 
 
 def test_a_revision_that_knows_no_such_thing_is_named(tmp_path):

@@ -35,9 +35,9 @@ def declined(*_: object, **__: object) -> None:
 
 match os.environ["PLANTED"]:
     case "steady":
-        measurement.clock_for = lambda *_: PlantedClock(None)
+        measurement.clock_for = lambda *_, **__: PlantedClock(None)
     case "slower":
-        measurement.clock_for = lambda *_: PlantedClock("precondition")
+        measurement.clock_for = lambda *_, **__: PlantedClock("precondition")
     case "wrong":
         measurement.error_gate = lambda **_: 0.0
     case "unsupported":

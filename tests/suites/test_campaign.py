@@ -12,6 +12,7 @@ from kfc_bench.resources import share
 from kfc_bench.results.run import ENVIRONMENT, JOURNAL
 from kfc_bench.results.session import SESSION
 from kfc_bench.runner.suite import load_suite
+from kfc_kernels.catalogue import OPERATORS
 from tests.helpers import command, sources
 
 SUITE = share("suites") / "campaign.toml"
@@ -135,8 +136,10 @@ def test_every_kernel_is_checked(records):
         for section in load_suite(SUITE, "cpu").sections[:1]
         for case in section.plan.due({})
     }
-    assert {implementation for _, implementation in asked} >= {"triton_implicit_gemm", "triton_grouped_gemm"}
     assert {entry for entry in asked if entry[1] != "auto"} <= checked
+    kernels = {(name, entry.name) for name, operator in OPERATORS.items() for entry in operator.table}
+    assert {(name, entry) for name, entry in kernels if entry.startswith("triton")} <= asked
+    assert {name for name, _ in kernels} == {name for name, _ in asked}
 
 
 def test_the_report_says_what_was_run_where_and_what_came_of_it(report):

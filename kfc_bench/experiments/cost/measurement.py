@@ -18,8 +18,8 @@ from kfc_bench.measure.clock import Clock, clock_for
 from kfc_bench.measure.correctness import ROW_FACTOR, error_gate, relative_error, worst_row_error
 from kfc_bench.measure.energy import joules_per_call
 from kfc_bench.measure.memory import PeakMemory, is_out_of_memory, peak_memory
-from kfc_bench.measure.precision import set_precision
-from kfc_bench.measure.telemetry import telemetry_for
+from kfc_bench.measure.precision import operand_rounding, set_precision
+from kfc_bench.measure.telemetry import Telemetry, telemetry_for
 from kfc_bench.measure.throttle import Watch
 from kfc_bench.measure.visits import Visits
 from kfc_bench.results.schema import Record
@@ -75,11 +75,12 @@ class CostMeasurement:
         case: The case.
         workload: What is timed.
         gate: How it passed.
-        compile_s: The very first call beyond the second; None where nothing is compiled.
+        compile_s: An operator's very first call beyond its second; None where nothing is compiled.
         warmup_s: Duration of the samples thrown away.
         memory: Peaks of one call.
         clock: Takes the samples.
         watch: Looks at the device around each visit.
+        energy_j: Joules of a call, where they were asked for and can be known.
         visits: The visits that count.
         timed_again: Whether earlier visits were thrown away because their median was suspect.
     """
@@ -92,6 +93,7 @@ class CostMeasurement:
     memory: PeakMemory
     clock: Clock
     watch: Watch
+    energy_j: float | None
     visits: Visits = field(init=False)
     timed_again: bool = False
 
@@ -116,7 +118,11 @@ class CostMeasurement:
         """
         if self._again:
             self._begin_again()
-        self.watch.take(lambda: self.visits.visit(self.clock, self.workload.sample), self.visits.bursts.pop)
+        self.watch.take(
+            lambda: self.visits.visit(self.clock, self.workload.sample),
+            self.visits.bursts.pop,
+            lambda: _warm_up(self.workload, self.clock),
+        )
         if self.visits.stop_reason is None:
             return True
         self._again = not self.timed_again and self._work is not None and self._is_suspect(self._work)
@@ -134,16 +140,6 @@ class CostMeasurement:
 
     def _is_suspect(self, cost: Cost) -> bool:
         return self.visits.median < SUSPECT * self._floor(cost)
-
-    def _energy(self) -> float | None:
-        """Measure the joules of one call; a sample of several kinds of call is weighted as its time is."""
-        joules = 0.0
-        for weight, run in self.workload.parts:
-            measured = joules_per_call(run, self.watch.telemetry, self.clock.synchronize)
-            if measured is None:
-                return None
-            joules += weight * measured
-        return joules
 
     def record(self) -> Record:
         """Return times, memory, energy, work, and where the time stands under the roofline."""
@@ -168,7 +164,7 @@ class CostMeasurement:
             "launch_hidden": self.clock.launch_hidden,
             "peak_memory_bytes": self.memory.allocator_bytes,
             "peak_rss_bytes": self.memory.rss_bytes,
-            "energy_j": self._energy() if self.case.energy else None,
+            "energy_j": self.energy_j,
             **self.watch.columns(),
         }
         cost = self._work
@@ -197,7 +193,7 @@ def _judge(case: CostCase, outputs: list[torch.Tensor], workload: Workload) -> G
     limit = error_gate(
         terms=exact.terms,
         dtype=torch.promote_types(case.operands, torch.float32),
-        operands=case.operands,
+        rounding=operand_rounding(case.torch_dtype, case.precision, case.device),
         condition=exact.condition(),
         plain_error=plain_error,
     )
@@ -214,6 +210,17 @@ def _timed(run: Callable[[], list[torch.Tensor]], clock: Clock) -> tuple[float, 
     outputs = run()
     clock.synchronize()
     return time.perf_counter() - start, outputs
+
+
+def _energy(workload: Workload, telemetry: Telemetry, clock: Clock) -> float | None:
+    """Measure the joules of one call; a sample of several kinds of call is weighted as its time is."""
+    joules = 0.0
+    for weight, run in workload.parts:
+        measured = joules_per_call(run, telemetry, clock.synchronize)
+        if measured is None:
+            return None
+        joules += weight * measured
+    return joules
 
 
 def _warm_up(workload: Workload, clock: Clock) -> float:
@@ -236,7 +243,12 @@ def open_case(case: CostCase) -> CostMeasurement | Declined:
 
     Returns:
         A measurement that can be visited, or one that has ended as ``unsupported`` or ``wrong``.
+
+    Raises:
+        UnsupportedError: An implementation declines the case, or the device's clock does.
     """
+    if case.device == "cpu" and case.cache == "cold":
+        raise UnsupportedError("the caches of a CPU are never cold: its clock repeats short calls within a sample")
     set_precision(case.precision)
     declined = infeasible(case)
     if declined is not None:
@@ -244,8 +256,8 @@ def open_case(case: CostCase) -> CostMeasurement | Declined:
     if work(case) is not None:
         # Now, as long as the memory is free.
         measured_ceilings(case.device, case.operands, case.cache)
-    clock = clock_for(case.device, case.cache)
     workload = build(case, dtype=case.operands, implementation=case.implementation)
+    clock = clock_for(case.device, case.cache, held=not workload.with_host)
     first_call, outputs = _timed(workload.once, clock)
     gate = _judge(case, outputs, workload)
     if not gate.passed:
@@ -256,12 +268,15 @@ def open_case(case: CostCase) -> CostMeasurement | Declined:
         return Declined({"status": "wrong", "reason": reason, "rel_error": gate.error, "error_gate": gate.limit})
     del outputs
     compile_s = None
-    if case.device == "cuda" or workload.implementation.startswith("triton"):
+    # Phases and steps have run while they were built, to have a state to start from.
+    if case.operator and (case.device == "cuda" or workload.implementation.startswith("triton")):
         compile_s = max(0.0, first_call - _timed(workload.once, clock)[0])
     memory, _ = peak_memory(workload.once, case.device)
     warmup_s = _warm_up(workload, clock)
     watch = Watch(telemetry_for(case.device), TIMEOUT_SHARE * case.timeout_s)
-    return CostMeasurement(case, workload, gate, compile_s, warmup_s, memory, clock, watch)
+    # Before the visits of any case: a second's load heats the device for whatever is visited next.
+    energy_j = _energy(workload, watch.telemetry, clock) if case.energy else None
+    return CostMeasurement(case, workload, gate, compile_s, warmup_s, memory, clock, watch, energy_j)
 
 
 def classify(error: Exception) -> tuple[str, str]:

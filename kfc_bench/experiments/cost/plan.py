@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from kfc_bench.contestants import contestants
 from kfc_bench.curvature import APPROXIMATIONS
@@ -22,8 +22,6 @@ from kfc_bench.results.schema import Record
 from kfc_kernels.catalogue import OPERATORS
 
 DTYPES = ("float32", "float64")
-CACHES = {"cpu": ("hot",), "cuda": ("cold", "hot")}
-"""By device; the first is what is measured where a suite doesn't say."""
 
 CONTESTANTS = (*(name for name in APPROXIMATIONS if name != "identity"), SGD)
 
@@ -109,7 +107,7 @@ def _axes(table: Table, device: str) -> dict[str, list[Any]]:
         "dtype": table.choices("dtype", DTYPES, "float32"),
         "precision": table.choices("precision", PRECISIONS, "ieee"),
         "fisher": table.choices("fisher", FISHERS, "mc"),
-        "cache": table.choices("cache", CACHES[device], CACHES[device][0]),
+        "cache": table.choices("cache", get_args(Cache), "cold" if device == "cuda" else "hot"),
     }
 
 

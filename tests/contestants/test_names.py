@@ -1,0 +1,20 @@
+"""What is written down elsewhere about contestants, because reading results needs no torch."""
+
+import pytest
+
+from kfc_bench.contestants import contestants
+from kfc_bench.measure.sources import PEERS
+from kfc_bench.report.names import described, has_peers, is_whole_pass
+
+
+@pytest.mark.parametrize("entry", contestants().values(), ids=lambda entry: entry.name)
+def test_reports_know_every_contestant(entry):
+    kind = "plain formula" if entry.package is None else "library"
+    ours = entry.name.startswith("kfc_bench")
+    assert ("ours" if ours else kind) in described(entry.name), described(entry.name)
+    assert has_peers([entry.name]) is (entry.package is not None)
+    assert is_whole_pass(entry.name) is entry.whole_pass
+
+
+def test_the_environment_holds_the_version_of_every_peer():
+    assert {entry.package.distribution for entry in contestants().values() if entry.package} == set(PEERS)
