@@ -124,7 +124,7 @@ def checkout(repository, *arguments):
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch):
-    """Other tests run beside these: a thread that waits for a core it does not get makes a call a hundred times longer."""
+    """Other tests run beside these: a thread that waits for a core makes a call a hundred times longer."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 

@@ -120,6 +120,8 @@ def serve(channel: connection.Connection, memory_limit_bytes: int | None) -> Non
     _die_with_parent()
     if memory_limit_bytes is not None:
         limit_own_memory(memory_limit_bytes)
+    # What is imported stays: without this, each collection between two groups walks through all of torch.
+    gc.freeze()
     with contextlib.suppress(BrokenPipeError, EOFError):
         while True:
             channel.send(Message("ready"))
