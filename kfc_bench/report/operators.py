@@ -19,9 +19,8 @@ LEAST_VISITS = 12
 MOST_CASES = 30
 """Cases in a table, each with all that was compared; of more, so many are shown, evenly spread."""
 
-COMPARED = ["env_id", "operator", "layer", "batch", "dtype", "precision", "cache", "whole_pass", "launch_hidden"]
+COMPARED = ["env_id", "operator", "layer", "batch", "dtype", "precision", "cache", "whole_pass"]
 """What implementations share that are set beside one another."""
-
 
 SPEEDUP = ["speedup", "speedup_low", "speedup_high"]
 
@@ -46,17 +45,27 @@ def beside_the_fastest_other(cost: pd.DataFrame) -> pd.DataFrame:
         above 1, this one is faster), paired round by round with its 95 % interval ``speedup_low`` and ``speedup_high``
         where both were visited in turn; all are empty where nothing else ran, or from fewer than `LEAST_VISITS` visits.
     """
-    rows = cost[cost["operator"].notna()].reset_index(drop=True)
-    rows = rows.assign(whole_pass=rows["implementation"].map(is_whole_pass), fastest_other=None)
-    rows = rows.assign(**dict.fromkeys(SPEEDUP, float("nan")))
-    for _, group in rows.groupby(COMPARED, sort=False, dropna=False):
-        timed = group[(group["status"] == "ok") & (group["visits"] >= LEAST_VISITS)].sort_values("time_median_s")
-        for index in timed.index:
-            others = timed.drop(index)
-            if not others.empty:
-                rows.loc[index, "fastest_other"] = others["implementation"].iloc[0]
-                rows.loc[index, SPEEDUP] = _speedup(timed.loc[index], others.iloc[0])
+    rows = _operators(cost).reset_index(drop=True)
+    rows = rows.assign(fastest_other=None, **dict.fromkeys(SPEEDUP, float("nan")))
+    timed = rows[_is_timed(rows)]
+    # Times with and without launch latency do not compare.
+    key = [*COMPARED, "launch_hidden"]
+    rivals = timed[timed.duplicated(key, keep=False)].sort_values("time_median_s")
+    for _, group in rivals.groupby(key, sort=False, dropna=False):
+        for index in group.index:
+            other = group.drop(index).iloc[0]
+            rows.loc[index, "fastest_other"] = other["implementation"]
+            rows.loc[index, SPEEDUP] = _speedup(group.loc[index], other)
     return rows
+
+
+def _operators(cost: pd.DataFrame) -> pd.DataFrame:
+    rows = cost[cost["operator"].notna()]
+    return rows.assign(whole_pass=rows["implementation"].map(is_whole_pass))
+
+
+def _is_timed(rows: pd.DataFrame) -> pd.Series[bool]:
+    return (rows["status"] == "ok") & (rows["visits"] >= LEAST_VISITS)
 
 
 def operator_tables(results: Results) -> list[TextTable]:
@@ -68,24 +77,21 @@ def operator_tables(results: Results) -> list[TextTable]:
     Returns:
         The tables, without what was not tried; an operator that was nowhere visited `LEAST_VISITS` times has none.
     """
-    rows = beside_the_fastest_other(results.cost)
+    rows = _operators(results.cost)
     tables = []
     for operator, own in rows.groupby("operator", sort=False):
-        groups = [
-            group
-            for _, group in own.groupby(COMPARED, sort=False, dropna=False)
-            if ((group["status"] == "ok") & (group["visits"] >= LEAST_VISITS)).any()
-        ]
-        if not groups:
+        cases = own.loc[_is_timed(own), COMPARED].drop_duplicates()
+        if cases.empty:
             continue
-        shown = spread(groups, MOST_CASES)
-        part = "" if len(shown) == len(groups) else f", {len(shown)} of {len(groups)} cases"
+        places = spread(list(range(len(cases))), MOST_CASES)
+        part = "" if len(places) == len(cases) else f", {len(places)} of {len(cases)} cases"
+        shown = beside_the_fastest_other(cases.iloc[places].merge(own, on=COMPARED, how="left"))
         energy = bool(own["energy_j"].notna().any())
         header = ["layer", "batch", "precision", "implementation", "time", "95 % interval", "against fastest other"]
         header += ["fastest other", "memory", "of the limit", *(["energy a call"] if energy else [])]
         cells = [
             _row(row, energy)
-            for group in shown
+            for _, group in shown.groupby(COMPARED, sort=False, dropna=False)
             for _, row in group.sort_values("time_median_s", na_position="last").iterrows()
             if row["status"] != "unsupported"
         ]

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import pandas as pd
 import pytest
 
 from kfc_bench.report.coverage import missing_lines, reasons_table, sections_table
@@ -273,3 +274,12 @@ def test_a_run_without_records_has_a_report_too(tmp_path):
     text = render(results_of(tmp_path, []), ENVIRONMENT, SESSION)
     assert "no records" in text
     assert "Not reached: 5 cases" in text
+
+
+def test_times_with_and_without_launch_latency_are_not_set_beside_each_other(tmp_path):
+    hidden = [timed("triton_new", 1e-3, launch_hidden=True), timed("asdl", 4e-3, launch_hidden=True)]
+    exposed = [timed("unfold_matmul", 2e-3, launch_hidden=False)]
+    rows = beside_the_fastest_other(results_of(tmp_path, hidden + exposed).cost).set_index("implementation")
+    assert rows.loc["asdl", "fastest_other"] == "triton_new"
+    assert rows.loc["unfold_matmul", "fastest_other"] is None
+    assert pd.isna(rows.loc["unfold_matmul", "speedup"])
