@@ -155,4 +155,4 @@ def test_equal_revisions_pass_and_filters_hold(repository):
 
 
 def test_an_unknown_revision_is_refused(repository):
-    assert_refused(checkout(repository, "HEAD", "nonesuch"), "no revision 'nonesuch'")
+    assert_refused(checkout(repository, "HEAD", "nonesuch"), "could not check out 'nonesuch'")

@@ -289,7 +289,7 @@ def _time_ratios(cost: pd.DataFrame, time: pd.DataFrame) -> pd.DataFrame:
 
 def _memory_ratios(memory: pd.DataFrame) -> pd.DataFrame:
     baseline = memory[(memory["approximation"] == SGD) & (memory["status"] == "ok")]
-    baseline = baseline.groupby(STEP_KEY, as_index=False)["value"].min().rename(columns={"value": "sgd"})
+    baseline = baseline.groupby(STEP_KEY, as_index=False, dropna=False)["value"].min().rename(columns={"value": "sgd"})
     joined = memory.merge(baseline, on=STEP_KEY, how="left")
     return joined.assign(value=joined["value"] / joined["sgd"])
 
