@@ -288,10 +288,9 @@ def _time_ratios(cost: pd.DataFrame, time: pd.DataFrame) -> pd.DataFrame:
 
 
 def _memory_ratios(memory: pd.DataFrame) -> pd.DataFrame:
-    baseline = memory[(memory["approximation"] == SGD) & (memory["status"] == "ok")]
-    baseline = baseline.groupby(STEP_KEY, as_index=False, dropna=False)["value"].min().rename(columns={"value": "sgd"})
-    joined = memory.merge(baseline, on=STEP_KEY, how="left")
-    return joined.assign(value=joined["value"] / joined["sgd"])
+    is_sgd = (memory["approximation"] == SGD) & (memory["status"] == "ok")
+    sgd = memory.assign(value=memory["value"].where(is_sgd)).groupby(STEP_KEY, dropna=False)["value"].transform("min")
+    return memory.assign(value=memory["value"] / sgd)
 
 
 def with_ratio(cost: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
