@@ -6,6 +6,7 @@ import atexit
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -86,6 +87,9 @@ def cli(*arguments, cwd, packages=None, **options):
 
 def start_cli(*arguments, cwd):
     """Start a command as the leader of its own process group."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # These tests run in the background, where shells have Ctrl-C ignored, by children too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen(
         command(*arguments),
         cwd=cwd,
