@@ -10,10 +10,9 @@ shown = view()
 results, chosen, looks = shown.results, shown.chosen, shown.looks
 found = subjects(results.cost)
 if not found:
-    st.info(
-        "These results hold no cost records; see Convergence, or measure some with: kfc-bench run quickstart",
-        icon=":material/info:",
-    )
+    operators = "These results hold operators alone, which this page does not show; see report.md in their folder"
+    nothing = "These results hold no cost records; see Convergence, or measure some with: kfc-bench run quickstart"
+    st.info(nothing if results.cost.empty else operators, icon=":material/info:")
     st.stop()
 
 with st.container(horizontal=True, vertical_alignment="bottom"):
