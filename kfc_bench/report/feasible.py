@@ -42,6 +42,12 @@ def _shape(row: Record) -> tuple[Hashable, ...]:
     return tuple(str(row[name]) for name in SHAPE)
 
 
+def _needs(phase: list[Record], place: Record) -> float:
+    """Return what a phase is predicted to need at a place: as told there, else the least that was told of its shape."""
+    there = [row for row in phase if (row["layer"], row["batch"]) == (place["layer"], place["batch"])]
+    return min((row["predicted_bytes"] for row in there or phase if row["predicted_bytes"] > 0), default=0.0)
+
+
 def _one(rows: list[Record]) -> Record | None:
     """Summarise one approximation in one setting; None if it was accumulated nowhere."""
     once: dict[tuple[Hashable, ...], dict[str, list[Record]]] = {}
@@ -59,14 +65,15 @@ def _one(rows: list[Record]) -> Record | None:
     too_slow = failed = 0
     for tried in accumulated.values():
         phases = [tried, *once.get(_shape(tried[0]), {}).values()]
-        broken = [entry for phase in phases if all(row["status"] != "ok" for row in phase) for entry in phase]
-        if not broken:
+        failing = [phase for phase in phases if all(row["status"] != "ok" for row in phase)]
+        if not failing:
             peaks = [row["peak_memory_bytes"] for phase in phases for row in phase if row["status"] == "ok"]
             ran.append({**tried[0], "peak": max(peaks)})
             continue
-        needs = [row["predicted_bytes"] for row in broken if row["predicted_bytes"] > 0]
-        if needs:
-            too_large.append({**tried[0], "needs": max(needs)})
+        broken = [row for phase in failing for row in phase]
+        needs = max(_needs(phase, tried[0]) for phase in failing)
+        if needs > 0:
+            too_large.append({**tried[0], "needs": needs})
         elif any(row["predicted_call_s"] > 0 or row["status"] == "timeout" for row in broken):
             too_slow += 1
         elif any(row["status"] == "oom" for row in broken):

@@ -54,6 +54,17 @@ def test_the_largest_layer_and_the_largest_batch_that_ran(tmp_path):
     assert (found["too_large"], found["too_slow"], found["failed"]) == (2, 0, 0)
 
 
+def test_what_a_batch_needs_is_not_what_another_batch_needs(tmp_path):
+    needs = {16: {"accumulate": 4.9, "refresh": 7.34}, 256: {"accumulate": 4.92, "refresh": 7.36}}
+    records = [
+        phase("exact", name, 64, batch, **too_large(size * GIB))
+        for batch, phases in needs.items()
+        for name, size in phases.items()
+    ]
+    found = sizes_of(tmp_path, records)["exact"]
+    assert (found["next_batch"], found["next_bytes"]) == (16, 7.34 * GIB)
+
+
 def test_a_layer_whose_refresh_does_not_fit_is_not_feasible_on_any_map_at_any_batch(tmp_path):
     records = [
         phase("exact", "accumulate", 16, 1, kernel=1),
