@@ -132,12 +132,11 @@ def _conclude(run: Run, root: Path, console: Console, *, csv: bool) -> None:
     from kfc_bench.report.document import REPORT, write_report
     from kfc_bench.report.export import export_csv
     from kfc_bench.report.summary import print_summary
-    from kfc_bench.results.frames import to_frames
-    from kfc_bench.results.run import latest_by_case
+    from kfc_bench.results.frames import run_frames
 
-    frames = to_frames(list(latest_by_case(run.records()).values()), {run.environment["env_id"]: run.environment})
+    frames = run_frames(run)
     written = export_csv(frames, root) if csv else []
-    write_report(run, root / REPORT)
+    write_report(run, frames, root / REPORT)
     print_summary(frames, console)
     for path in [*written, root / REPORT]:
         _say(console, f"wrote {path}")
@@ -224,9 +223,11 @@ def report(
     """Write a report of a run for someone who knows nothing of the code, in Markdown."""
     from kfc_bench.report.document import REPORT, write_report
     from kfc_bench.report.stored import find_run
+    from kfc_bench.results.frames import run_frames
 
     path = out or results / REPORT
-    write_report(find_run(results), path)
+    run = find_run(results)
+    write_report(run, run_frames(run), path)
     typer.echo(f"wrote {path}")
 
 
@@ -268,7 +269,7 @@ def compare(
 ) -> None:
     """Compare B with A: SAME, FASTER, SLOWER or UNCLEAR for every case, with its interval."""
     from kfc_bench.report.differences import count_line, differences, failing, render
-    from kfc_bench.report.files import write_text
+    from kfc_bench.report.files import append_text, write_text
     from kfc_bench.report.history import between_runs
     from kfc_bench.report.stored import changed, find_run, history
     from kfc_bench.report.verdicts import TOLERANCE, parse_policy
@@ -289,19 +290,19 @@ def compare(
             raise UserError("--history goes with stored runs; --checkout measures both in turn and needs none")
         wanted = [parse_filter(text) for text in filters or []]
         sides: list[dict[str, Record]] = [{}, {}]
-        lines: list[str] = []
+        if records is not None:
+            write_text("", records)
         try:
             for old, new in compare_checkouts(find_suite(suite or "bench"), (a, b), device, wanted, errors):
                 sides[0][old["case_id"]], sides[1][new["case_id"]] = old, new
-                lines.append(json.dumps({"a": old, "b": new}) + "\n")
                 if records is not None:
-                    write_text("".join(lines), records)
+                    append_text(json.dumps({"a": old, "b": new}) + "\n", records)
         except KeyboardInterrupt:
             interrupted = True
     else:
         if filters or records or device or suite:
             raise UserError("--suite, --filter, --device and --records go with --checkout; stored runs are as they are")
-        runs = [find_run(Path(a)), find_run(Path(b))]
+        runs = [find_run(Path(path), "to compare git revisions, add --checkout") for path in (a, b)]
         if runs[0].folder.resolve() == runs[1].folder.resolve():
             raise UserError(f"{a} and {b} are the same run, {runs[0].run_id}; name another run's folder")
         between = between_runs(history([Path(a), Path(b), *(past or [])], without=runs[1]))

@@ -21,8 +21,8 @@ from kfc_bench.report.tables import (
     health_line,
 )
 from kfc_bench.report.units import seconds
-from kfc_bench.results.frames import Results, to_frames
-from kfc_bench.results.run import JOURNAL, Run, latest_by_case
+from kfc_bench.results.frames import Results
+from kfc_bench.results.run import JOURNAL, Run
 from kfc_bench.results.session import Session, read_session
 
 REPORT = "report.md"
@@ -147,16 +147,15 @@ def render(results: Results, environment: dict[str, Any], session: Session | Non
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def write_report(run: Run, path: Path) -> None:
+def write_report(run: Run, results: Results, path: Path) -> None:
     """Write a run's report.
 
     Args:
         run: The run.
+        results: Its records.
         path: The file.
 
     Raises:
-        UserError: The run cannot be read or the file cannot be written.
+        UserError: The run's session cannot be read or the file cannot be written.
     """
-    records = list(latest_by_case(run.records()).values())
-    results = to_frames(records, {run.environment["env_id"]: run.environment})
     write_text(render(results, run.environment, read_session(run.folder)), path)

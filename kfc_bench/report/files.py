@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all."""
+"""Writing a file whole or not at all, or line by line."""
 
 from __future__ import annotations
 
@@ -30,3 +30,20 @@ def write_text(text: str, path: Path) -> None:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
         raise UserError(f"{path}: {error.strerror}; name another folder with --out") from error
+
+
+def append_text(text: str, path: Path) -> None:
+    """Write at a file's end.
+
+    Args:
+        text: What is added.
+        path: The file.
+
+    Raises:
+        UserError: It cannot be written; what was written before stays.
+    """
+    try:
+        with path.open("a", newline="") as file:
+            file.write(text)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; what was written before is kept") from error

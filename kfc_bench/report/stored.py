@@ -17,11 +17,12 @@ def _root(path: Path) -> Path:
     return path.parent if (path / ENVIRONMENT).exists() else path
 
 
-def find_run(path: Path) -> Run:
+def find_run(path: Path, instead: str = "make one with: kfc-bench run quickstart") -> Run:
     """Find the run that a path means.
 
     Args:
         path: A results folder, for its newest run, or one run's own folder.
+        instead: What would be right where there is no such folder, for the message.
 
     Returns:
         The run.
@@ -30,7 +31,7 @@ def find_run(path: Path) -> Run:
         UserError: There is none.
     """
     if not path.is_dir():
-        raise UserError(f"{path}: no such results folder; to compare git revisions, add --checkout")
+        raise UserError(f"{path}: no such results folder; {instead}")
     if (path / ENVIRONMENT).exists():
         return load_run(path)
     runs = [run for run in list_runs(path) if run.journal.exists()]

@@ -73,6 +73,18 @@ def to_frames(records: list[Record], environments: dict[str, dict[str, Any]]) ->
     )
 
 
+def run_frames(run: Run) -> Results:
+    """Read one run.
+
+    Args:
+        run: The run.
+
+    Returns:
+        Its records as frames.
+    """
+    return to_frames(list(latest_by_case(run.records()).values()), {run.environment["env_id"]: run.environment})
+
+
 def _runs_below(folder: Path, *, every_run: bool) -> list[Run]:
     if (folder / ENVIRONMENT).exists():
         return [load_run(folder)]
