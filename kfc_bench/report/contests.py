@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from kfc_bench.report.names import described, is_whole_pass
-from kfc_bench.report.operators import LEAST_VISITS
+from kfc_bench.report.names import described
+from kfc_bench.report.operators import is_timed, operator_rows
 from kfc_bench.report.tables import TextTable, device_badge, spread
 from kfc_bench.report.units import seconds, size
 from kfc_bench.results.frames import Results
@@ -26,9 +26,8 @@ def contest_tables(results: Results) -> list[TextTable]:
         One table per operator, precision and cache in which several implementations were timed; the fastest first, by
         the median over layers of their time beside the fastest there.
     """
-    cost = results.cost
-    timed = cost[cost["operator"].notna() & (cost["status"] == "ok") & (cost["visits"] >= LEAST_VISITS)]
-    timed = timed.assign(whole_pass=timed["implementation"].astype(str).map(is_whole_pass))
+    rows = operator_rows(results.cost)
+    timed = rows[is_timed(rows)]
     tables = []
     for key, group in timed.groupby(CONTEST, sort=False, dropna=False):
         env_id, operator, dtype, precision, cache, whole_pass = key

@@ -45,9 +45,9 @@ def beside_the_fastest_other(cost: pd.DataFrame) -> pd.DataFrame:
         above 1, this one is faster), paired round by round with its 95 % interval ``speedup_low`` and ``speedup_high``
         where both were visited in turn; all are empty where nothing else ran, or from fewer than `LEAST_VISITS` visits.
     """
-    rows = _operators(cost).reset_index(drop=True)
+    rows = operator_rows(cost).reset_index(drop=True)
     rows = rows.assign(fastest_other=None, **dict.fromkeys(SPEEDUP, float("nan")))
-    timed = rows[_is_timed(rows)]
+    timed = rows[is_timed(rows)]
     # Times with and without launch latency do not compare.
     key = [*COMPARED, "launch_hidden"]
     rivals = timed[timed.duplicated(key, keep=False)].sort_values("time_median_s")
@@ -59,12 +59,14 @@ def beside_the_fastest_other(cost: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def _operators(cost: pd.DataFrame) -> pd.DataFrame:
+def operator_rows(cost: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of operators, with ``whole_pass``: whether a library was called as its users call it."""
     rows = cost[cost["operator"].notna()]
     return rows.assign(whole_pass=rows["implementation"].map(is_whole_pass))
 
 
-def _is_timed(rows: pd.DataFrame) -> pd.Series[bool]:
+def is_timed(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Tell which rows hold a time that counts: from `LEAST_VISITS` visits or more."""
     return (rows["status"] == "ok") & (rows["visits"] >= LEAST_VISITS)
 
 
@@ -77,10 +79,10 @@ def operator_tables(results: Results) -> list[TextTable]:
     Returns:
         The tables, without what was not tried; an operator that was nowhere visited `LEAST_VISITS` times has none.
     """
-    rows = _operators(results.cost)
+    rows = operator_rows(results.cost)
     tables = []
     for operator, own in rows.groupby("operator", sort=False):
-        cases = own.loc[_is_timed(own), COMPARED].drop_duplicates()
+        cases = own.loc[is_timed(own), COMPARED].drop_duplicates()
         if cases.empty:
             continue
         places = spread(list(range(len(cases))), MOST_CASES)
