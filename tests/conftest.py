@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+FLAGS = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
@@ -13,3 +15,12 @@ def one_thread():
     A fixture, since `pytest --benchmark` loads this file too, and its cases take every core.
     """
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def restored_precision():
+    """Put the precision flags back as they were."""
+    before = [flag.fp32_precision for flag in FLAGS]
+    yield
+    for flag, value in zip(FLAGS, before, strict=True):
+        flag.fp32_precision = value

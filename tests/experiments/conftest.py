@@ -1,10 +1,7 @@
 import pytest
-import torch
 
 from kfc_bench.experiments.cost import measurement
 from kfc_bench.measure.ceilings import Ceilings
-
-FLAGS = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
 
 
 @pytest.fixture(autouse=True)
@@ -15,9 +12,5 @@ def _ceilings(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def _precision():
-    """Put the precision flags back that opening a case sets."""
-    before = [flag.fp32_precision for flag in FLAGS]
-    yield
-    for flag, value in zip(FLAGS, before, strict=True):
-        flag.fp32_precision = value
+def _precision(restored_precision):
+    """Opening a case sets the precision flags."""

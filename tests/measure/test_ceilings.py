@@ -16,7 +16,7 @@ from kfc_bench.measure.ceilings import (
 )
 from kfc_bench.measure.precision import set_precision
 
-FLAGS = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+pytestmark = pytest.mark.usefixtures("restored_precision")
 
 
 @pytest.fixture(autouse=True)
@@ -25,12 +25,9 @@ def _fresh(monkeypatch):
     monkeypatch.setattr(ceilings, "CONVOLUTION", {"cpu": (2, 4, 8), "cuda": (2, 4, 8)})
     monkeypatch.setattr(ceilings, "MEMORY_SIDES", {"cpu": (256,), "cuda": (256,)})
     monkeypatch.setattr(ceilings, "CACHE_SIDES", {"cpu": (32, 64), "cuda": (32,)})
-    before = [flag.fp32_precision for flag in FLAGS]
     forget_ceilings()
     yield
     forget_ceilings()
-    for flag, value in zip(FLAGS, before, strict=True):
-        flag.fp32_precision = value
 
 
 class Clock:

@@ -10,16 +10,9 @@ from kfc_bench.measure.precision import (
     precision_in_force,
     set_precision,
 )
+from tests.conftest import FLAGS
 
-FLAGS = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
-
-
-@pytest.fixture(autouse=True)
-def _restored_flags():
-    before = [flag.fp32_precision for flag in FLAGS]
-    yield
-    for flag, value in zip(FLAGS, before, strict=True):
-        flag.fp32_precision = value
+pytestmark = pytest.mark.usefixtures("restored_precision")
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
