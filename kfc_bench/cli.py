@@ -60,7 +60,7 @@ def options(
 
 @app.command()
 def run(
-    suite: Annotated[str, typer.Argument(help="A suite that comes along (quickstart, layers, campaign) or a .toml.")],
+    suite: Annotated[str, typer.Argument(help="A suite that comes along (quickstart, peers, layers, ...) or a .toml.")],
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda; overrides the suite's.")] = None,
     variant: Annotated[
         str | None, typer.Option(help="Which of the suite's variants; the device's own if not given.")
