@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -24,6 +26,24 @@ def pad(a: Tensor, geometry: ConvGeometry) -> Tensor:
         return a
     mode = "constant" if geometry.padding_mode == "zeros" else geometry.padding_mode
     return functional.pad(a, sides, mode=mode)
+
+
+def with_zeros_padding(a: Tensor, geometry: ConvGeometry) -> tuple[Tensor, ConvGeometry]:
+    """Pad explicitly where the padding is not zeros, which a mask can stand for.
+
+    Args:
+        a: ``[N, C, *in]``.
+        geometry: The layer.
+
+    Returns:
+        An input and a geometry with the same patches, its padding zeros or none.
+    """
+    if geometry.padding_mode == "zeros":
+        return a, geometry
+    padded = pad(a, geometry)
+    return padded, replace(
+        geometry, in_size=tuple(padded.shape[2:]), padding=((0, 0),) * geometry.axes, padding_mode="zeros"
+    )
 
 
 def extract_patches(a: Tensor, geometry: ConvGeometry) -> Tensor:

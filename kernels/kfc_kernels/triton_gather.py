@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from kfc_kernels.geometry import ConvGeometry
-from kfc_kernels.patches import pad
 
 
 @dataclass(frozen=True)
@@ -72,24 +71,6 @@ class View:
     def weights(self) -> int:
         """Patch elements that come from the input; with a bias, one more follows."""
         return self.channels * self.kernel_elements
-
-
-def with_zeros_padding(a: Tensor, geometry: ConvGeometry) -> tuple[Tensor, ConvGeometry]:
-    """Pad explicitly where the padding is not zeros, which a mask can stand for.
-
-    Args:
-        a: ``[N, C, *in]``.
-        geometry: The layer.
-
-    Returns:
-        An input and a geometry with the same patches, its padding zeros or none.
-    """
-    if geometry.padding_mode == "zeros":
-        return a, geometry
-    padded = pad(a, geometry)
-    return padded, replace(
-        geometry, in_size=tuple(padded.shape[2:]), padding=((0, 0),) * geometry.axes, padding_mode="zeros"
-    )
 
 
 def on_two_axes(maps: Tensor, axes: int) -> Tensor:

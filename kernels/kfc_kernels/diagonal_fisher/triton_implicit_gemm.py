@@ -10,8 +10,9 @@ import triton.language as tl
 from torch import Tensor
 
 from kfc_kernels.geometry import ConvGeometry
+from kfc_kernels.patches import with_zeros_padding
 from kfc_kernels.results import store
-from kfc_kernels.triton_gather import gather_patches, on_two_axes, view, with_zeros_padding
+from kfc_kernels.triton_gather import gather_patches, on_two_axes, view
 from kfc_kernels.triton_launch import (
     POINTERS,
     check_indices,

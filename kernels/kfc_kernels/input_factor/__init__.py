@@ -14,6 +14,7 @@ OPERATOR = Operator(
         Implementation(
             "triton_implicit_gemm", "kfc_kernels.input_factor.triton_implicit_gemm", "input_factor", declines_gather
         ),
+        Implementation("autocovariance", "kfc_kernels.input_factor.autocovariance", "input_factor"),
         Implementation("reference", "kfc_kernels.input_factor.reference", "input_factor"),
     ),
 )
