@@ -109,6 +109,8 @@ def windowed(sums: Tensor, axes: Sequence[Axis]) -> Tensor:
         ``[*windows, groups, C, C]``.
     """
     for dim, axis in enumerate(axes):
+        if not axis.edges:
+            continue
         whole = {lag: sums.select(dim, place) for place, lag in enumerate(axis.lags)}
         missed = {}
         for place, (lag, at_end, step) in enumerate(axis.edges, start=len(axis.lags)):

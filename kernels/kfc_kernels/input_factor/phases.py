@@ -53,6 +53,8 @@ def stride_one_geometry(geometry: ConvGeometry) -> ConvGeometry:
     """
     axes = phases_of(geometry)
     strided = [axis.stride > 1 for axis in axes]
+    if not any(strided):
+        return geometry
 
     def per_axis(old: tuple, new: list) -> tuple:
         return tuple(b if changes else a for a, b, changes in zip(old, new, strided, strict=True))
@@ -80,6 +82,8 @@ def split_phases(a: Tensor, geometry: ConvGeometry) -> Tensor:
         ``[N, C*phases, *in']``; ``a`` itself at stride 1.
     """
     target = stride_one_geometry(geometry)
+    if target is geometry:
+        return a
     for number, axis in enumerate(phases_of(geometry)):
         if axis.stride == 1:
             continue
