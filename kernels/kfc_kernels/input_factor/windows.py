@@ -6,9 +6,7 @@ pair at lag ``j - i``. All entries of a lag sum the same pairs, but for a few at
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from kfc_kernels.geometry import ConvGeometry
@@ -98,11 +96,3 @@ def axes_of(geometry: ConvGeometry) -> tuple[Axis, ...]:
             zip(geometry.in_size, geometry.kernel, geometry.dilation, geometry.padding, geometry.out_size, strict=True)
         )
     )
-
-
-def lag_by_lag(axes: Sequence[Axis]) -> list[tuple[Axis, ...]]:
-    """Take the axes apart into single lags of a half-space: the first that is not zero is positive."""
-    lags = [lag for lag in itertools.product(*(axis.lags for axis in axes)) if lag >= (0,) * len(axes)]
-    return [
-        tuple(replace(axis, lags=range(part, part + 1)) for axis, part in zip(axes, lag, strict=True)) for lag in lags
-    ]
