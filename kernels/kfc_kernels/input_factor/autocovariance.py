@@ -23,9 +23,12 @@ from kfc_kernels.patches import with_zeros_padding
 from kfc_kernels.results import accumulation_dtype, store
 
 # Bytes of input that are multiplied together, of the sums that are held together, and of the result that is written at once.
-CHUNK_BYTES = 2**25
+CHUNK_BYTES = 2**24
 SUMS_BYTES = 2**24
-ROWS_BYTES = 2**20
+ROWS_BYTES = 2**22
+
+# Channels of a group that a tile has at least, if there are as many.
+CHANNELS_OF_A_TILE = 256
 
 # Channels of a group from which on a lag's products are matrix products, not a part of one weight gradient.
 CHANNELS_OF_A_PRODUCT = 200
@@ -116,7 +119,7 @@ def add_edges(sums: Tensor, left: Tensor, right: Tensor, axes: Sequence[Axis], a
     sides = [left, right]
     for dim in batched[:-1]:
         pixels = [torch.tensor(places, device=left.device) for places in axes[dim].edge_pixels]
-        sides = [side.index_select(dim, places) for side, places in zip(sides, pixels, strict=True)]
+        sides = [side[(*(slice(None),) * dim, places)] for side, places in zip(sides, pixels, strict=True)]
     sides = [side.movedim(batched, tuple(range(len(batched)))) for side in sides]
     along = [range(1) if at_edge else axis.lags for axis, at_edge in zip(axes, at_edges, strict=True)]
     for lag in itertools.product(*along):
@@ -220,8 +223,7 @@ def tiles_of(channels: int, axes: Sequence[Axis], groups: int, element_size: int
     """Cut a group's channels so that the sums of two tiles stay within `SUMS_BYTES`, if there are enough channels."""
     matrices = groups * math.prod(len(axis.lags) + len(axis.edges) for axis in axes)
     most = math.isqrt(SUMS_BYTES // (2 * matrices * element_size))
-    count = math.ceil(channels / max(CHANNELS_OF_A_PRODUCT, most))
-    size = math.ceil(channels / count)
+    size = math.ceil(channels / math.ceil(channels / max(CHANNELS_OF_A_TILE, most)))
     return [slice(start, start + size) for start in range(0, channels, size)]
 
 
