@@ -48,26 +48,23 @@ def stride_one_geometry(geometry: ConvGeometry) -> ConvGeometry:
         geometry: The layer, with zeros padding or none.
 
     Returns:
-        ``geometry`` itself at stride 1; else a layer of as many times the channels as there are phases, its strided axes
-        padded beforehand.
+        ``geometry`` itself at stride 1; else a layer of as many times the channels as there are phases, whose strided
+        axes are padded beforehand.
     """
     axes = phases_of(geometry)
-    strided = [axis.stride > 1 for axis in axes]
-    if not any(strided):
+    if all(axis.stride == 1 for axis in axes):
         return geometry
-
-    def per_axis(old: tuple, new: list) -> tuple:
-        return tuple(b if changes else a for a, b, changes in zip(old, new, strided, strict=True))
-
-    kernel = [axis.steps[-1] + 1 for axis in axes]
+    kernel = tuple(axis.steps[-1] + 1 for axis in axes)
+    strided = [axis.stride > 1 for axis in axes]
+    fitting = [out + k - 1 for out, k in zip(geometry.out_size, kernel, strict=True)]
     return replace(
         geometry,
         in_channels=geometry.in_channels * math.prod(len(axis.used) for axis in axes),
-        in_size=per_axis(geometry.in_size, [out + k - 1 for out, k in zip(geometry.out_size, kernel, strict=True)]),
-        kernel=tuple(kernel),
+        in_size=tuple(new if s else old for old, new, s in zip(geometry.in_size, fitting, strided, strict=True)),
+        kernel=kernel,
         stride=(1,) * len(axes),
-        padding=per_axis(geometry.padding, [(0, 0)] * len(axes)),
-        dilation=per_axis(geometry.dilation, [1] * len(axes)),
+        padding=tuple((0, 0) if s else sides for sides, s in zip(geometry.padding, strided, strict=True)),
+        dilation=tuple(1 if s else d for d, s in zip(geometry.dilation, strided, strict=True)),
     )
 
 

@@ -1,7 +1,8 @@
 """Which pairs of pixels each entry of an input factor sums, axis by axis: the arithmetic of the autocovariance method.
 
-On one axis, kernel offsets i and j of a stride-1 layer meet the pixels ``t + d*i - p`` and ``t + d*j - p`` at position t: a
-pair at lag ``j - i``. All entries of a lag sum the same pairs, but for a few at the map's ends that their window misses.
+On one axis, kernel offsets i and j of a stride-1 layer meet the pixels ``t + d*i - p`` and ``t + d*j - p`` at position
+t: a pair at lag ``j - i``. All entries of a lag sum the same pairs, but for a few at the map's ends that their window
+misses.
 """
 
 from __future__ import annotations
