@@ -19,6 +19,13 @@ WEIGHT_GRADIENTS: dict[int, Callable[..., Tensor]] = {
 }
 
 
+def crop(maps: Tensor, dim: int, windows: Sequence[slice]) -> Tensor:
+    """Return the view of a window on consecutive axes, the first of them ``dim``."""
+    for axis, window in enumerate(windows, start=dim):
+        maps = maps.narrow(axis, window.start, window.stop - window.start)
+    return maps
+
+
 def add_convolution(sums: Tensor, left: Tensor, right: Tensor, axes: Sequence[Axis]) -> None:
     """Sum the products of all pairs of pixels at every lag: the weight gradient of a convolution of a map with itself.
 
@@ -59,7 +66,7 @@ def add_products(sums: Tensor, left: Tensor, right: Tensor, axes: Sequence[Axis]
         if lag < (0,) * len(axes):
             continue
         overlaps = [axis.overlap(part) for axis, part in zip(axes, lag, strict=True)]
-        pairs = [side[tuple(overlap[which] for overlap in overlaps)] for which, side in enumerate((left, right))]
+        pairs = [crop(side, 0, [overlap[which] for overlap in overlaps]) for which, side in enumerate((left, right))]
         rows = 1 if left.is_cuda else math.prod(pairs[0].shape[: max(0, len(axes) - 1)])
         pixels = math.prod(pairs[0].shape[:-2]) // max(1, rows)
         first, second = (side.reshape(rows, pixels, *side.shape[-2:]) for side in pairs)
@@ -79,13 +86,13 @@ def add_edges(sums: Tensor, left: Tensor, right: Tensor, axes: Sequence[Axis], a
         axes: The layer's axes.
         at_edges: Whether the edges of each axis are meant.
     """
-    batched = [*(dim for dim, at_edge in enumerate(at_edges) if at_edge), left.ndim - 2]
+    edges = [dim for dim, at_edge in enumerate(at_edges) if at_edge]
     sides = [left, right]
-    for dim in batched[:-1]:
+    for depth, dim in enumerate(edges):
         pixels = [torch.tensor(places, device=left.device) for places in axes[dim].edge_pixels]
-        before = [slice(None)] * dim
-        sides = [side[*before, places] for side, places in zip(sides, pixels, strict=True)]
-    sides = [side.movedim(batched, tuple(range(len(batched)))) for side in sides]
+        sides = [side.movedim(dim, 0)[places] for side, places in zip(sides, pixels, strict=True)]
+        sides = [side.movedim(0, depth) for side in sides]
+    sides = [side.movedim(-2, len(edges)) for side in sides]
     along = [range(1) if at_edge else axis.lags for axis, at_edge in zip(axes, at_edges, strict=True)]
     for lag in itertools.product(*along):
         overlaps: list[tuple[slice, slice]] = []
@@ -94,7 +101,7 @@ def add_edges(sums: Tensor, left: Tensor, right: Tensor, axes: Sequence[Axis], a
             overlaps += [] if at_edge else [axis.overlap(part)]
             where.append(slice(len(axis.lags), None) if at_edge else axis.lags.index(part))
         first, second = (
-            side[..., *(overlap[which] for overlap in overlaps), :, :].flatten(len(batched), -2)
+            crop(side, len(edges) + 1, [overlap[which] for overlap in overlaps]).flatten(len(edges) + 1, -2)
             for which, side in enumerate(sides)
         )
         sums[tuple(where)] += first.mT @ second

@@ -39,8 +39,9 @@ class Axis:
 
     def overlap(self, lag: int) -> tuple[slice, slice]:
         """Return the first and the second pixels of all pairs at ``lag``."""
-        shift, count = self.dilation * lag, self.pairs(lag)
-        return slice(max(0, -shift), max(0, -shift) + count), slice(max(0, shift), max(0, shift) + count)
+        count = self.pairs(lag)
+        first, second = (min(max(0, shift), self.size) for shift in (-self.dilation * lag, self.dilation * lag))
+        return slice(first, first + count), slice(second, second + count)
 
     def missed(self, first: int, second: int) -> tuple[int, int]:
         """Count the pairs at the map's beginning and end that the window of two kernel offsets misses.
