@@ -139,6 +139,11 @@ def first_moments(total: Tensor, axes: Sequence[Axis]) -> Tensor:
     return total.flatten(1)
 
 
+def convolves(flat: ConvGeometry) -> bool:
+    """Tell whether all lags of a stride-1 layer are one weight gradient, or matrix products lag by lag."""
+    return flat.kernel_elements > 1 and flat.in_channels // flat.groups < CHANNELS_OF_A_PRODUCT
+
+
 def tiles_of(channels: int, axes: Sequence[Axis], groups: int, element_size: int) -> list[slice]:
     """Cut a group's channels so that the sums of two tiles stay within `SUMS_BYTES`, if there are enough channels."""
     matrices = groups * math.prod(len(axis.lags) + len(axis.edges) for axis in axes)
@@ -148,7 +153,7 @@ def tiles_of(channels: int, axes: Sequence[Axis], groups: int, element_size: int
 
 
 def sums_at_lags(
-    chunks: Sequence[Callable[[], Tensor]], first: slice, second: slice, axes: Sequence[Axis], *, convolves: bool
+    chunks: Sequence[Callable[[], Tensor]], first: slice, second: slice, axes: Sequence[Axis], at_once: bool
 ) -> Tensor:
     """Sum the products of two tiles of channels over pairs of pixels.
 
@@ -157,7 +162,7 @@ def sums_at_lags(
         first: The channels of the pairs' first pixels.
         second: Those of their second pixels.
         axes: The layer's axes.
-        convolves: Whether all lags are one weight gradient, or each lag is matrix products.
+        at_once: Whether all lags are one weight gradient, or matrix products lag by lag.
 
     Returns:
         ``[*(lags + edges), groups, C', C'']``.
@@ -167,7 +172,7 @@ def sums_at_lags(
     sums = maps.new_zeros(*matrices, maps.shape[-2], first.stop - first.start, second.stop - second.start)
     for chunk in chunks:
         left, right = chunk()[..., first], chunk()[..., second]
-        (add_convolution if convolves else add_products)(sums, left, right, axes)
+        (add_convolution if at_once else add_products)(sums, left, right, axes)
         for at_edges in itertools.product(*((False, True) if axis.edges else (False,) for axis in axes)):
             if any(at_edges):
                 add_edges(sums, left, right, axes, at_edges)
@@ -181,20 +186,19 @@ def input_factor(a: Tensor, geometry: ConvGeometry, *, out: Tensor | None, decay
     flat = stride_one_geometry(layer)
     axes, groups, elements = axes_of(flat), flat.groups, flat.kernel_elements
     channels = flat.in_channels // groups
-    convolves = elements > 1 and channels < CHANNELS_OF_A_PRODUCT
     dtype = accumulation_dtype(a.dtype)
     parts = a.chunk(math.ceil(a.numel() * dtype.itemsize / CHUNK_BYTES))
-    recent = lru_cache(maxsize=1)(lambda part: lay_out(part, layer, examples_first=convolves))
+    recent = lru_cache(maxsize=1)(lambda part: lay_out(part, layer, examples_first=convolves(flat)))
     chunks = [partial(recent, part) for part in parts]
 
     omega = a.new_empty(groups, flat.patch_dim, flat.patch_dim, dtype=dtype)
     size = channels * elements
     weights = omega[:, :size, :size].unflatten(2, (channels, elements)).unflatten(1, (channels, elements))
     for first, second in itertools.combinations_with_replacement(tiles_of(channels, axes, groups, dtype.itemsize), 2):
-        ahead = windowed(sums_at_lags(chunks, first, second, axes, convolves=convolves).div_(batch), axes)
+        ahead = windowed(sums_at_lags(chunks, first, second, axes, convolves(flat)).div_(batch), axes)
         behind = ahead
         if first != second:
-            behind = windowed(sums_at_lags(chunks, second, first, axes, convolves=convolves).div_(batch), axes)
+            behind = windowed(sums_at_lags(chunks, second, first, axes, convolves(flat)).div_(batch), axes)
             write(weights[:, second, :, first], behind, ahead, axes)
         write(weights[:, first, :, second], ahead, behind, axes)
     if geometry.bias:

@@ -1,0 +1,104 @@
+"""What each implementation of the input factor does: FLOPs, bytes that it moves, and calls that it makes."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+
+from kfc_kernels.geometry import ConvGeometry
+from kfc_kernels.input_factor.autocovariance import ROWS_BYTES, convolves
+from kfc_kernels.input_factor.phases import stride_one_geometry
+from kfc_kernels.input_factor.windows import axes_of
+
+FLOAT_BYTES = 4
+
+# Channels that a convolution computes together, whether there are as many or not.
+CONVOLVED_CHANNELS = 16
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one call does.
+
+    Attributes:
+        flops: Multiplications and additions of its products.
+        bytes: What it reads and writes, intermediate results included.
+        calls: Kernels that it launches; on a CPU, torch operations that it calls.
+    """
+
+    flops: float
+    bytes: float
+    calls: float
+
+
+def unstrided(geometry: ConvGeometry) -> ConvGeometry:
+    """Describe the stride-1 layer with zeros padding or none whose patches hold those of ``geometry``."""
+    if geometry.padding_mode != "zeros":
+        size = tuple(size + sum(sides) for size, sides in zip(geometry.in_size, geometry.padding, strict=True))
+        geometry = replace(geometry, in_size=size, padding=((0, 0),) * geometry.axes, padding_mode="zeros")
+    return stride_one_geometry(geometry)
+
+
+def lag_pairs(geometry: ConvGeometry) -> list[int]:
+    """Count the pairs of pixels of one map at each lag of a half-space.
+
+    Args:
+        geometry: A stride-1 layer with zeros padding or none.
+
+    Returns:
+        One count per lag, that of lag 0 first.
+    """
+    axes = axes_of(geometry)
+    lags = (lag for lag in itertools.product(*(axis.lags for axis in axes)) if lag >= (0,) * len(axes))
+    return [math.prod(axis.pairs(part) for axis, part in zip(axes, lag, strict=True)) for lag in lags]
+
+
+def least_flops(geometry: ConvGeometry, batch: int) -> float:
+    """Count the fewest multiplications and additions of any implementation: by patches or by lags, symmetry used.
+
+    Args:
+        geometry: The layer.
+        batch: Examples N.
+
+    Returns:
+        FLOPs.
+    """
+    by_patches = geometry.positions * geometry.patch_dim * (geometry.patch_dim + 1)
+    flat = unstrided(geometry)
+    channels = flat.in_channels // flat.groups
+    itself, *others = lag_pairs(flat)
+    by_lags = itself * channels * (channels + 1) + sum(others) * 2 * channels**2
+    return geometry.groups * batch * min(by_patches, by_lags)
+
+
+def result_bytes(geometry: ConvGeometry) -> int:
+    """Count the bytes of the result in float32."""
+    return FLOAT_BYTES * geometry.groups * geometry.patch_dim**2
+
+
+def reference_work(geometry: ConvGeometry, batch: int) -> Work:
+    """Count im2col and one product: patches written and read, the result written, read and scaled."""
+    patches = geometry.groups * batch * geometry.positions * geometry.patch_dim
+    return Work(2 * patches * geometry.patch_dim, 2 * FLOAT_BYTES * patches + 3 * result_bytes(geometry), 8)
+
+
+def autocovariance_work(geometry: ConvGeometry, batch: int) -> Work:
+    """Count the sums at lags and at edges, their windows, and the writing of the result from them."""
+    flat = unstrided(geometry)
+    axes, channels = axes_of(flat), flat.in_channels // flat.groups
+    lags = math.prod(len(axis.lags) for axis in axes)
+    matrices = math.prod(len(axis.lags) + len(axis.edges) for axis in axes)
+    at_edges = math.prod(len(axis.lags) + bool(axis.edges) for axis in axes) - lags
+    row_calls = flat.groups * (1 + result_bytes(flat) // flat.groups // ROWS_BYTES)
+    calls = 40 + 5 * at_edges + sum(len(axis.windows) for axis in axes if axis.edges) + 5 * row_calls
+    if convolves(flat):
+        pairs = lags * math.prod(flat.in_size)
+        width = CONVOLVED_CHANNELS * math.ceil(channels / CONVOLVED_CHANNELS)
+    else:
+        counts = lag_pairs(flat)
+        pairs, width = sum(counts), channels
+        calls += len(counts) * math.prod(flat.in_size[:-1])
+    inputs = batch * flat.in_channels * math.prod(flat.in_size)
+    moved = FLOAT_BYTES * (4 * inputs + 3 * matrices * flat.groups * channels**2) + 3 * result_bytes(flat)
+    return Work(2 * batch * pairs * flat.groups * channels * width, moved, calls)
