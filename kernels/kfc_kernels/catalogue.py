@@ -40,7 +40,11 @@ OPERATORS: dict[str, Operator] = {
 
 
 def implementations(
-    operator: str, geometry: ConvGeometry | None = None, dtype: torch.dtype = torch.float32, device: str = "cpu"
+    operator: str,
+    geometry: ConvGeometry | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    batch: int = 1,
 ) -> list[str]:
     """List the implementations that take a case, the one that ``"auto"`` picks first.
 
@@ -49,6 +53,7 @@ def implementations(
         geometry: The layer, for operators that see one.
         dtype: Element type of the operands.
         device: Where they lie.
+        batch: Examples N.
 
     Returns:
         Their names.
@@ -56,4 +61,4 @@ def implementations(
     Raises:
         KeyError: There is no such operator.
     """
-    return OPERATORS[operator].accepting(Case(geometry, dtype, torch.device(device)))
+    return OPERATORS[operator].accepting(Case(geometry, dtype, torch.device(device), batch))

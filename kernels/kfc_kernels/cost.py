@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from kfc_kernels.geometry import ConvGeometry
+from kfc_kernels.input_factor.work import least_flops
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ def operator_cost(
 
     match operator:
         case "input_factor":
-            full, half = _symmetric(batch * positions, patch)
-            return cost(groups * full, groups * half, inputs + groups * patch**2)
+            full, _ = _symmetric(batch * positions, patch)
+            return cost(groups * full, least_flops(geometry, batch), inputs + groups * patch**2)
         case "output_factor":
             full, half = _symmetric(vectors * batch * positions, outputs)
             return cost(groups * full, groups * half, gradients + groups * outputs**2)

@@ -1,4 +1,4 @@
-"""Which implementation of an operator runs: the table, the reasons against, and the choice."""
+"""Which implementation of an operator runs: the table, the reasons against, the predicted times, and the choice."""
 
 from __future__ import annotations
 
@@ -25,11 +25,13 @@ class Case:
         geometry: The layer, or None for operators that see matrices only.
         dtype: Element type of the operands.
         device: Where they lie.
+        batch: Examples N.
     """
 
     geometry: ConvGeometry | None
     dtype: torch.dtype
     device: torch.device
+    batch: int = 1
 
 
 def takes_anything(case: Case) -> str | None:  # noqa: ARG001
@@ -71,12 +73,14 @@ class Implementation:
         module: Module that holds it, imported when it first runs.
         function: Its function there.
         declines: Returns why it does not take a case, or None.
+        seconds: Predicts how long a case takes; None where the table's order decides.
     """
 
     name: str
     module: str
     function: str
     declines: Callable[[Case], str | None] = takes_anything
+    seconds: Callable[[Case], float] | None = None
 
     def load(self) -> Callable[..., Any]:
         """Import and return the function."""
@@ -89,7 +93,8 @@ class Operator:
 
     Attributes:
         name: The operator's public name.
-        table: Its implementations; ``"auto"`` takes the first that accepts the case.
+        table: Its implementations. ``"auto"`` takes the one of those that accept the case that is predicted to be
+            fastest, without predictions the first.
     """
 
     name: str
@@ -97,7 +102,8 @@ class Operator:
 
     def accepting(self, case: Case) -> list[str]:
         """List the names of the implementations that take ``case``, preferred first."""
-        return [entry.name for entry in self.table if entry.declines(case) is None]
+        entries = [entry for entry in self.table if entry.declines(case) is None]
+        return [entry.name for entry in sorted(entries, key=lambda entry: entry.seconds(case) if entry.seconds else 0)]
 
     def choose(self, implementation: str, case: Case) -> Callable[..., Any]:
         """Find the function to run.
@@ -112,11 +118,17 @@ class Operator:
         Raises:
             UnsupportedError: The name is unknown, or the implementation declines the case.
         """
-        for entry in self.table:
-            reason = entry.declines(case)
-            if implementation == entry.name and reason is not None:
-                raise UnsupportedError(f"{self.name}: {entry.name} {reason}")
-            if implementation == entry.name or (implementation == "auto" and reason is None):
-                return entry.load()
-        known = ", ".join(entry.name for entry in self.table)
-        raise UnsupportedError(f"{self.name} has no implementation {implementation!r}; there are: auto, {known}")
+        entries = {entry.name: entry for entry in self.table}
+        if implementation == "auto":
+            accepting = self.accepting(case)
+            if not accepting:
+                reasons = "; ".join(f"{name} {entry.declines(case)}" for name, entry in entries.items())
+                raise UnsupportedError(f"{self.name}: {reasons}")
+            return entries[accepting[0]].load()
+        if implementation not in entries:
+            known = ", ".join(entries)
+            raise UnsupportedError(f"{self.name} has no implementation {implementation!r}; there are: auto, {known}")
+        reason = entries[implementation].declines(case)
+        if reason is not None:
+            raise UnsupportedError(f"{self.name}: {implementation} {reason}")
+        return entries[implementation].load()

@@ -6,6 +6,8 @@ from torch import Tensor
 
 from kfc_kernels.dispatch import Case, Implementation, Operator, declines_gather
 from kfc_kernels.geometry import ConvGeometry
+from kfc_kernels.input_factor.rates import predictor
+from kfc_kernels.input_factor.work import autocovariance_work, declines_lags, reference_work
 from kfc_kernels.results import check_running_average
 
 OPERATOR = Operator(
@@ -14,8 +16,19 @@ OPERATOR = Operator(
         Implementation(
             "triton_implicit_gemm", "kfc_kernels.input_factor.triton_implicit_gemm", "input_factor", declines_gather
         ),
-        Implementation("autocovariance", "kfc_kernels.input_factor.autocovariance", "input_factor"),
-        Implementation("reference", "kfc_kernels.input_factor.reference", "input_factor"),
+        Implementation(
+            "autocovariance",
+            "kfc_kernels.input_factor.autocovariance",
+            "input_factor",
+            declines_lags,
+            predictor("autocovariance", autocovariance_work),
+        ),
+        Implementation(
+            "reference",
+            "kfc_kernels.input_factor.reference",
+            "input_factor",
+            seconds=predictor("reference", reference_work),
+        ),
     ),
 )
 
@@ -45,6 +58,6 @@ def input_factor(
         ValueError: A shape or ``decay`` is wrong.
     """
     check_running_average(out, decay)
-    geometry.batch_of(a)
-    run = OPERATOR.choose(implementation, Case(geometry, a.dtype, a.device))
+    batch = geometry.batch_of(a)
+    run = OPERATOR.choose(implementation, Case(geometry, a.dtype, a.device, batch))
     return run(a, geometry, out=out, decay=decay)

@@ -6,6 +6,7 @@ import itertools
 import math
 from dataclasses import dataclass, replace
 
+from kfc_kernels.dispatch import Case
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.input_factor.autocovariance import ROWS_BYTES, convolves
 from kfc_kernels.input_factor.phases import stride_one_geometry
@@ -52,6 +53,18 @@ def lag_pairs(geometry: ConvGeometry) -> list[int]:
     axes = axes_of(geometry)
     lags = (lag for lag in itertools.product(*(axis.lags for axis in axes)) if lag >= (0,) * len(axes))
     return [math.prod(axis.pairs(part) for axis, part in zip(axes, lag, strict=True)) for lag in lags]
+
+
+def declines_lags(case: Case) -> str | None:
+    """Decline a layer whose lags need no fewer products than half of what its patches need: phases that hardly meet."""
+    if case.geometry is None:
+        return "is of a layer"
+    flat = unstrided(case.geometry)
+    by_lags = len(lag_pairs(flat)) * flat.in_channels**2
+    by_patches = case.geometry.kernel_elements**2 * case.geometry.in_channels**2
+    if 2 * by_lags < by_patches:
+        return None
+    return f"has no fewer products at kernel {case.geometry.kernel}, stride {case.geometry.stride} than patches have"
 
 
 def least_flops(geometry: ConvGeometry, batch: int) -> float:

@@ -170,7 +170,7 @@ def _operator(
     run: Callable[[], Tensor | list[Tensor]]
     with_host = contestant is not None and contestant.whole_pass
     if contestant is not None and contestant.operator == operator:
-        run = contestant.ready(arguments, Case(geometry, dtype, torch.device(case.device)))
+        run = contestant.ready(arguments, Case(geometry, dtype, torch.device(case.device), case.batch))
         scale = contestant.scale(geometry, case.batch)
     else:
         run = partial(getattr(kfc_kernels, operator), *arguments, implementation=implementation)
@@ -202,7 +202,7 @@ def _chosen(case: CostCase, dtype: torch.dtype, implementation: str) -> str:
     operator = main_operator(case)
     if implementation != "auto" or operator is None:
         return "reference" if implementation == "auto" else implementation
-    return implementations(operator, case.geometries[0], dtype, case.device)[0]
+    return implementations(operator, case.geometries[0], dtype, case.device, case.batch)[0]
 
 
 def _in_dtype(layers: list[list[Tensor]], dtype: torch.dtype) -> list[list[Tensor]]:
