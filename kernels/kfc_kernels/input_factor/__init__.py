@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
-from kfc_kernels.dispatch import Case, Implementation, Operator, declines_gather
+from kfc_kernels.dispatch import Case, Implementation, Operator, declines_gather, takes_anything
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.input_factor.rates import predictor
-from kfc_kernels.input_factor.work import autocovariance_work, declines_lags, reference_work
+from kfc_kernels.input_factor.work import (
+    Work,
+    autocovariance_work,
+    declines_lags,
+    implicit_gemm_work,
+    reference_work,
+    triton_autocovariance_work,
+)
 from kfc_kernels.results import check_running_average
+
+MODULES = "kfc_kernels.input_factor"
+
+
+def declines_triton_lags(case: Case) -> str | None:
+    """Decline what a kernel of at most two axes does not take, and what lags do not pay for."""
+    return declines_gather(case) or declines_lags(case)
+
+
+def _implementation(
+    name: str, work: Callable[[Case], Work], declines: Callable[[Case], str | None] = takes_anything
+) -> Implementation:
+    return Implementation(name, f"{MODULES}.{name}", "input_factor", declines, predictor(name, work))
+
 
 OPERATOR = Operator(
     "input_factor",
     (
-        Implementation(
-            "triton_implicit_gemm", "kfc_kernels.input_factor.triton_implicit_gemm", "input_factor", declines_gather
-        ),
-        Implementation(
-            "autocovariance",
-            "kfc_kernels.input_factor.autocovariance",
-            "input_factor",
-            declines_lags,
-            predictor("autocovariance", autocovariance_work),
-        ),
-        Implementation(
-            "reference",
-            "kfc_kernels.input_factor.reference",
-            "input_factor",
-            seconds=predictor("reference", reference_work),
-        ),
+        _implementation("triton_autocovariance", triton_autocovariance_work, declines_triton_lags),
+        _implementation("triton_implicit_gemm", implicit_gemm_work, declines_gather),
+        _implementation("autocovariance", autocovariance_work, declines_lags),
+        _implementation("reference", reference_work),
     ),
 )
 

@@ -1,4 +1,4 @@
-"""The autocovariance method as two tables for a kernel: sums over boxes of pixels to form, and what each block is of them."""
+"""The autocovariance method as tables for a kernel: sums over boxes of pixels, and the blocks made of them."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Plan:
     Attributes:
         items: The sums to form.
         slots: How many sums there are.
-        terms: For each pair of kernel offsets, the sums to add (slot + 1) and to take off (-slot - 1); the sums of a pair
-            in reverse order are those of the pair, transposed.
+        terms: For each pair of kernel offsets, the sums to add (slot + 1) and to take off (-slot - 1); of a pair in
+            reverse order, those that are to be transposed.
     """
 
     items: tuple[Item, ...]
@@ -119,7 +119,8 @@ def plan(axes: tuple[Axis, ...], lags_together: int) -> Plan:
             wanted.setdefault(box, set()).add(number)
             terms.append((sign, box, number))
         blocks.append(terms)
-    items, slot_of = [], {}
+    items: list[Item] = []
+    slot_of: dict[tuple[Box, int], int] = {}
     for box, numbers in wanted.items():
         for lag, step, length in progressions(sorted(numbers), lags_together):
             slots = range(len(slot_of), len(slot_of) + length)

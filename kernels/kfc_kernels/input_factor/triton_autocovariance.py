@@ -15,21 +15,21 @@ from torch import Tensor
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.input_factor.autocovariance import first_moments
 from kfc_kernels.input_factor.lag_plan import plan
+from kfc_kernels.input_factor.phases import elements_of, split_phases, stride_one_geometry
 from kfc_kernels.input_factor.windows import axes_of
+from kfc_kernels.input_factor.work import LAGS_TOGETHER
 from kfc_kernels.patches import with_zeros_padding
 from kfc_kernels.results import store
 from kfc_kernels.triton_launch import (
     POINTERS,
     check_indices,
     exact,
+    meta_input,
     on_device_of,
     product_options,
     splits,
     tile,
 )
-
-# Lags that one tile of the input meets; the kernel is written out for so many.
-LAGS_TOGETHER = 4
 
 # Steps of a pixel sum below which splitting it further costs more than it gains.
 STEPS_PER_SPLIT = 8
@@ -85,7 +85,13 @@ def pixels_of(
 
 @triton.jit
 def load_pixels(
-    maps: tl.tensor, example: tl.tensor, y: tl.tensor, x: tl.tensor, channel: tl.tensor, BP: tl.constexpr, BC: tl.constexpr
+    maps: tl.tensor,
+    example: tl.tensor,
+    y: tl.tensor,
+    x: tl.tensor,
+    channel: tl.tensor,
+    BP: tl.constexpr,
+    BC: tl.constexpr,
 ) -> tl.tensor:
     """Read a tile of pixels by channels, ``[BP, BC]``; zero outside the map."""
     return tl.reshape(maps.load([example, y, x, channel]), (BP, BC))
@@ -114,7 +120,7 @@ def lag_sums_kernel(
     BX: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> None:
-    """Sum products of pairs of pixels at up to four lags over one split of a box; ``sums`` is ``[splits, slots, groups, C, C]``."""
+    """Sum products of pairs of pixels at four lags over a split of a box, into ``[splits, slots, groups, C, C]``."""
     BP: tl.constexpr = BN * BY * BX
     item = items + tl.program_id(0) * 8
     top, bottom, left_end, right_end = tl.load(item), tl.load(item + 1), tl.load(item + 2), tl.load(item + 3)
@@ -290,17 +296,20 @@ def configuration(dtype: torch.dtype, geometry: ConvGeometry, batch: int) -> dic
     rows = tile(channels, largest=32 if exact(dtype) else 128)
     columns = tile(channels, largest=32 if exact(dtype) else 64)
     pixels = 64 if dtype.itemsize == 2 else 16 if exact(dtype) else 32
-    examples, block_y, block_x = pixel_block(batch, *geometry.in_size, pixels)
+    height, width = geometry.in_size
+    examples, block_y, block_x = pixel_block(batch, height, width, pixels)
     pitch = group_pitch(geometry, dtype)
     return {
         "MAP": Map(
-            *geometry.in_size,
-            channels,
-            pitch,
-            pitch * geometry.groups,
-            2 * geometry.kernel[1] - 1,
-            geometry.kernel[1] - 1,
-            *geometry.dilation,
+            height=height,
+            width=width,
+            channels=channels,
+            group_pitch=pitch,
+            pitch=pitch * geometry.groups,
+            lag_columns=2 * geometry.kernel[1] - 1,
+            most_left=geometry.kernel[1] - 1,
+            dilation_y=geometry.dilation[0],
+            dilation_x=geometry.dilation[1],
         ),
         "GROUPS": geometry.groups,
         "BM": rows,
@@ -345,7 +354,11 @@ def tables(geometry: ConvGeometry, device: torch.device) -> tuple[Tensor, Tensor
     ]
     most = max(map(len, planned.terms))
     terms = [[*block, *[0] * (most - len(block))] for block in planned.terms]
-    return (*(torch.tensor(rows, dtype=torch.int32, device=device) for rows in (items, terms)), planned.slots)
+    return (
+        torch.tensor(items, dtype=torch.int32, device=device),
+        torch.tensor(terms, dtype=torch.int32, device=device),
+        planned.slots,
+    )
 
 
 def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype) -> list[tuple[Any, dict[str, str], dict[str, Any]]]:
@@ -358,8 +371,8 @@ def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype) -> list[tuple[Any,
     Returns:
         Of each, the kernel, the types of its arguments, and its constants and options.
     """
-    _, padded = with_zeros_padding(torch.empty(1, geometry.in_channels, *geometry.in_size, device="meta"), geometry)
-    layer = on_two_axes(padded)
+    _, padded = with_zeros_padding(meta_input(geometry, dtype), geometry)
+    layer = on_two_axes(stride_one_geometry(padded))
     _, terms, _ = tables(layer, torch.device("cpu"))
     numbers = dict.fromkeys(("examples", "slots"), "i32")
     summing = {"a": POINTERS[dtype], "items": "*i32", "sums": "*fp32", **numbers}
@@ -379,13 +392,21 @@ def _workspace(size: int, alignment: int, stream: int | None) -> Tensor:  # noqa
     return torch.empty(size, dtype=torch.int8, device="cuda")
 
 
-def input_factor(a: Tensor, geometry: ConvGeometry, *, out: Tensor | None, decay: float | None) -> Tensor:
-    """Return Omega as `kfc_kernels.input_factor` does, from sums at half of the lags."""
-    a, padded = with_zeros_padding(a, geometry)
-    layer = on_two_axes(padded)
+def unstrided_factor(a: Tensor, layer: ConvGeometry, out: Tensor | None = None, decay: float | None = None) -> Tensor:
+    """Compute the factor of a stride-1 layer on two axes.
+
+    Args:
+        a: ``[N, C, height, width]``.
+        layer: The layer, with zeros padding or none.
+        out: Where to write, float32 and contiguous; a fresh tensor if None.
+        decay: e of the running average in ``out``; None overwrites it.
+
+    Returns:
+        ``[groups, D, D]``, ``out`` itself where it was given.
+    """
     batch, groups, dim = a.shape[0], layer.groups, layer.patch_dim
     channels = layer.in_channels // groups
-    maps = channels_last(a.reshape(batch, layer.in_channels, *layer.in_size), layer)
+    maps = channels_last(a, layer)
     check_indices("input_factor", pixels=maps[..., 0, 0].numel(), factor_elements=dim * dim)
     items, terms, slots = tables(layer, a.device)
     launch = configuration(a.dtype, layer, batch)
@@ -397,24 +418,32 @@ def input_factor(a: Tensor, geometry: ConvGeometry, *, out: Tensor | None, decay
     moments = sums
     if layer.bias:
         moments = first_moments(maps[..., :channels].sum(0, dtype=torch.float32), axes_of(layer))
-    wanted = geometry.grouped(dim, dim)
-    in_place = out is not None and out.shape == wanted and out.dtype == torch.float32 and out.is_contiguous()
-    omega = out if out is not None and in_place else torch.empty(wanted, dtype=torch.float32, device=a.device)
+    omega = torch.empty(groups, dim, dim, dtype=torch.float32, device=a.device) if out is None else out
+    written = writing(layer, terms.shape[1], averages=bool(decay))
+    numbers = slots, parts, 1 / batch, decay or 0.0, layer.positions
     with on_device_of(a):
         if a.is_cuda:
             triton.set_allocator(_workspace)
         lag_sums_kernel[len(items), tiles, parts](maps, items, sums, batch, slots, **launch)
-        averages = in_place and bool(decay)
         factor_kernel[dim, triton.cdiv(dim, ELEMENTS_OF_A_BLOCK), groups](
-            sums,
-            terms,
-            moments,
-            omega,
-            slots,
-            parts,
-            1 / batch,
-            decay or 0.0,
-            layer.positions,
-            **writing(layer, terms.shape[1], averages=averages),
+            sums, terms, moments, omega, *numbers, **written
         )
-    return omega if in_place else store(omega, out, decay)
+    return omega
+
+
+def input_factor(a: Tensor, geometry: ConvGeometry, *, out: Tensor | None, decay: float | None) -> Tensor:
+    """Return Omega as `kfc_kernels.input_factor` does, from sums at half of the lags."""
+    a, padded = with_zeros_padding(a, geometry)
+    flat = stride_one_geometry(padded)
+    layer = on_two_axes(flat)
+    maps = split_phases(a, padded).reshape(a.shape[0], layer.in_channels, *layer.in_size)
+    shape = geometry.grouped(geometry.patch_dim, geometry.patch_dim)
+    fits = out is not None and out.shape == shape and out.dtype == torch.float32 and out.is_contiguous()
+    if out is not None and fits and flat is padded:
+        unstrided_factor(maps, layer, out, decay)
+        return out
+    omega = unstrided_factor(maps, layer)
+    if flat is not padded:
+        wanted = elements_of(padded, a.device)
+        omega = omega[:, wanted[:, None], wanted]
+    return store(omega.reshape(shape), out, decay)

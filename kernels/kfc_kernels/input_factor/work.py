@@ -14,6 +14,9 @@ from kfc_kernels.input_factor.windows import axes_of
 
 FLOAT_BYTES = 4
 
+# Tiles of a Triton program, and the lags that it sums together.
+SMALLEST_TILE, LARGEST_TILE, LAGS_TOGETHER = 16, 128, 4
+
 # Channels that a convolution computes together, whether there are as many or not.
 CONVOLVED_CHANNELS = 16
 
@@ -26,11 +29,13 @@ class Work:
         flops: Multiplications and additions of its products.
         bytes: What it reads and writes, intermediate results included.
         calls: Kernels that it launches; on a CPU, torch operations that it calls.
+        cached: Bytes that a GPU's programs read out of its cache, again and again.
     """
 
     flops: float
     bytes: float
     calls: float
+    cached: float = 0.0
 
 
 def unstrided(geometry: ConvGeometry) -> ConvGeometry:
@@ -55,16 +60,22 @@ def lag_pairs(geometry: ConvGeometry) -> list[int]:
     return [math.prod(axis.pairs(part) for axis, part in zip(axes, lag, strict=True)) for lag in lags]
 
 
+def layer_of(case: Case) -> tuple[ConvGeometry, int]:
+    """Return a case's layer and batch."""
+    if case.geometry is None:
+        raise ValueError("the input factor is of a layer")
+    return case.geometry, case.batch
+
+
 def declines_lags(case: Case) -> str | None:
     """Decline a layer whose lags need no fewer products than half of what its patches need: phases that hardly meet."""
-    if case.geometry is None:
-        return "is of a layer"
-    flat = unstrided(case.geometry)
+    geometry, _ = layer_of(case)
+    flat = unstrided(geometry)
     by_lags = len(lag_pairs(flat)) * flat.in_channels**2
-    by_patches = case.geometry.kernel_elements**2 * case.geometry.in_channels**2
+    by_patches = geometry.kernel_elements**2 * geometry.in_channels**2
     if 2 * by_lags < by_patches:
         return None
-    return f"has no fewer products at kernel {case.geometry.kernel}, stride {case.geometry.stride} than patches have"
+    return f"has no fewer products at kernel {geometry.kernel}, stride {geometry.stride} than patches have"
 
 
 def least_flops(geometry: ConvGeometry, batch: int) -> float:
@@ -90,14 +101,16 @@ def result_bytes(geometry: ConvGeometry) -> int:
     return FLOAT_BYTES * geometry.groups * geometry.patch_dim**2
 
 
-def reference_work(geometry: ConvGeometry, batch: int) -> Work:
+def reference_work(case: Case) -> Work:
     """Count im2col and one product: patches written and read, the result written, read and scaled."""
+    geometry, batch = layer_of(case)
     patches = geometry.groups * batch * geometry.positions * geometry.patch_dim
     return Work(2 * patches * geometry.patch_dim, 2 * FLOAT_BYTES * patches + 3 * result_bytes(geometry), 8)
 
 
-def autocovariance_work(geometry: ConvGeometry, batch: int) -> Work:
+def autocovariance_work(case: Case) -> Work:
     """Count the sums at lags and at edges, their windows, and the writing of the result from them."""
+    geometry, batch = layer_of(case)
     flat = unstrided(geometry)
     axes, channels = axes_of(flat), flat.in_channels // flat.groups
     lags = math.prod(len(axis.lags) for axis in axes)
@@ -115,3 +128,37 @@ def autocovariance_work(geometry: ConvGeometry, batch: int) -> Work:
     inputs = batch * flat.in_channels * math.prod(flat.in_size)
     moved = FLOAT_BYTES * (4 * inputs + 3 * matrices * flat.groups * channels**2) + 3 * result_bytes(flat)
     return Work(2 * batch * pairs * flat.groups * channels * width, moved, calls)
+
+
+def _padded(size: int, tile: int) -> int:
+    return tile * math.ceil(size / tile)
+
+
+def implicit_gemm_work(case: Case) -> Work:
+    """Count the tiles of a lower triangle, each summed over all positions, and the splits' results."""
+    geometry, batch = layer_of(case)
+    side = min(LARGEST_TILE, max(SMALLEST_TILE, geometry.patch_dim))
+    rows = math.ceil(geometry.patch_dim / side)
+    pixels = geometry.groups * batch * geometry.positions
+    area = rows * (rows + 1) // 2 * side**2
+    read = case.dtype.itemsize * batch * geometry.in_channels * math.prod(geometry.in_size)
+    return Work(2 * pixels * area, read + 3 * result_bytes(geometry), 2, case.dtype.itemsize * 2 * pixels * area / side)
+
+
+def triton_autocovariance_work(case: Case) -> Work:
+    """Count the sums at lags, four to a program, those at edges left out, and the writing of the result from them."""
+    geometry, batch = layer_of(case)
+    flat = unstrided(geometry)
+    channels = flat.in_channels // flat.groups
+    rows, columns = (min(tile, max(SMALLEST_TILE, channels)) for tile in (LARGEST_TILE, LARGEST_TILE // 2))
+    lags = _padded(len(lag_pairs(flat)), LAGS_TOGETHER)
+    inputs = batch * flat.in_channels * math.prod(flat.in_size)
+    products = (
+        flat.groups * batch * math.prod(flat.in_size) * lags * _padded(channels, rows) * _padded(channels, columns)
+    )
+    matrices = math.prod(len(axis.lags) + len(axis.edges) for axis in axes_of(flat))
+    moved = (
+        3 * case.dtype.itemsize * inputs + 2 * FLOAT_BYTES * matrices * flat.groups * channels**2 + result_bytes(flat)
+    )
+    cached = case.dtype.itemsize * products * (1 / (LAGS_TOGETHER * columns) + 1 / rows)
+    return Work(2 * products, moved, 3, cached)
