@@ -15,6 +15,7 @@ from kfc_kernels.results import store
 from kfc_kernels.triton_gather import gather_patches, on_two_axes, view
 from kfc_kernels.triton_launch import (
     POINTERS,
+    Ahead,
     check_indices,
     exact,
     meta_input,
@@ -99,7 +100,7 @@ def configuration(a: Tensor, g: Tensor, geometry: ConvGeometry) -> dict[str, Any
     }
 
 
-def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype) -> tuple[Any, dict[str, str], dict[str, Any]]:
+def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype) -> Ahead:
     """Describe the launch for contiguous operands, for `kfc_kernels.compile_ahead`.
 
     Args:
@@ -107,13 +108,13 @@ def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype) -> tuple[Any, dict
         dtype: Element type of the operands.
 
     Returns:
-        The kernel, the types of its arguments, and its `configuration`.
+        The kernel, the types of its arguments, and its `configuration`, in a list of one.
     """
     types = {"a": POINTERS[dtype], "g": POINTERS[dtype], "out": "*fp32"}
     types |= {"examples": "i32", "gradients": "i32", "gradients_per_split": "i32", "scale": "fp32"}
     a, geometry = with_zeros_padding(meta_input(geometry, dtype), geometry)
     g = torch.empty(1, 1, geometry.out_channels, *geometry.out_size, dtype=dtype, device="meta")
-    return diagonal_fisher_kernel, types, configuration(a, g, geometry)
+    return [(diagonal_fisher_kernel, types, configuration(a, g, geometry))]
 
 
 def diagonal_fisher(a: Tensor, g: Tensor, geometry: ConvGeometry, *, out: Tensor | None, decay: float | None) -> Tensor:

@@ -15,6 +15,7 @@ from kfc_kernels.results import store
 from kfc_kernels.triton_gather import gather_patches, view
 from kfc_kernels.triton_launch import (
     POINTERS,
+    Ahead,
     check_indices,
     exact,
     meta_input,
@@ -95,7 +96,7 @@ def configuration(a: Tensor, geometry: ConvGeometry) -> dict[str, Any]:
     }
 
 
-def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype) -> tuple[Any, dict[str, str], dict[str, Any]]:
+def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype) -> Ahead:
     """Describe the launch for a contiguous input, for `kfc_kernels.compile_ahead`.
 
     Args:
@@ -103,10 +104,10 @@ def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype) -> tuple[Any, dict
         dtype: Element type of the input.
 
     Returns:
-        The kernel, the types of its arguments, and its `configuration`.
+        The kernel, the types of its arguments, and its `configuration`, in a list of one.
     """
     types = {"a": POINTERS[dtype], "out": "*fp32", "pixels": "i32", "pixels_per_split": "i32", "scale": "fp32"}
-    return input_factor_kernel, types, configuration(*with_zeros_padding(meta_input(geometry, dtype), geometry))
+    return [(input_factor_kernel, types, configuration(*with_zeros_padding(meta_input(geometry, dtype), geometry)))]
 
 
 def input_factor(a: Tensor, geometry: ConvGeometry, *, out: Tensor | None, decay: float | None) -> Tensor:
