@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -97,20 +97,24 @@ def launches(layers: Mapping[str, ConvGeometry] = HEADLINE) -> list[Launch]:
             if describe is None:
                 continue
             for products in PRODUCTS:
+                described: dict[str, dict[str, Any]] = {}
                 with multiplying(products) as dtype:
-                    described = {
-                        layer: describe(geometry, dtype)
-                        for layer, geometry in layers.items()
-                        if entry.declines(Case(geometry, dtype, torch.device("cuda"))) is None
-                    }
-                parts = list(described.items())
-                if len(parts) > 1 and all(part == parts[0][1] for _, part in parts):
-                    parts = [(EVERY_LAYER, parts[0][1])]
-                for layer, triples in parts:
-                    seen: Counter[str] = Counter()
-                    for function, types, configuration in triples:
-                        seen[function.__name__] += 1
-                        number = seen[function.__name__]
-                        kernel = function.__name__ if number == 1 else f"{function.__name__} {number}"
-                        found.append(Launch(kernel, layer, products, function, types, configuration))
+                    for layer, geometry in layers.items():
+                        if entry.declines(Case(geometry, dtype, torch.device("cuda"))) is None:
+                            for kernel, triple in _named(describe(geometry, dtype)):
+                                described.setdefault(kernel, {})[layer] = triple
+                for kernel, by_layer in described.items():
+                    triples = list(by_layer.values())
+                    one = len(triples) > 1 and all(triple == triples[0] for triple in triples)
+                    named = {EVERY_LAYER: triples[0]} if one else by_layer
+                    found += [Launch(kernel, layer, products, *triple) for layer, triple in named.items()]
     return found
+
+
+def _named(triples: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Name each launch of a call after its function, numbered from the second on."""
+    seen: Counter[str] = Counter()
+    for triple in triples:
+        name = triple[0].__name__
+        seen[name] += 1
+        yield (name if seen[name] == 1 else f"{name} {seen[name]}"), triple

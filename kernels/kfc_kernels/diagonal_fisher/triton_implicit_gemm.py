@@ -10,9 +10,8 @@ import triton.language as tl
 from torch import Tensor
 
 from kfc_kernels.geometry import ConvGeometry
-from kfc_kernels.patches import with_zeros_padding
 from kfc_kernels.results import store
-from kfc_kernels.triton_gather import gather_patches, on_two_axes, view
+from kfc_kernels.triton_gather import gather_patches, gatherable, on_two_axes, view, weight_element
 from kfc_kernels.triton_launch import (
     POINTERS,
     Ahead,
@@ -73,7 +72,8 @@ def diagonal_fisher_kernel(
 
     matrix = out + (split * tl.num_programs(1) + group).to(tl.int64) * (K * D)
     inside = (rows < K)[:, None] & (columns < D)[None, :]
-    tl.store(matrix + (rows[:, None] * D + columns[None, :]), total * scale, mask=inside)
+    weights = weight_element(columns, VIEW.channels, VIEW.kernel_elements)
+    tl.store(matrix + (rows[:, None] * D + weights[None, :]), total * scale, mask=inside)
 
 
 def configuration(a: Tensor, g: Tensor, geometry: ConvGeometry) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype) -> Ahead:
     """
     types = {"a": POINTERS[dtype], "g": POINTERS[dtype], "out": "*fp32"}
     types |= {"examples": "i32", "gradients": "i32", "gradients_per_split": "i32", "scale": "fp32"}
-    a, geometry = with_zeros_padding(meta_input(geometry, dtype), geometry)
+    a, geometry = gatherable(meta_input(geometry, dtype), geometry)
     g = torch.empty(1, 1, geometry.out_channels, *geometry.out_size, dtype=dtype, device="meta")
     return [(diagonal_fisher_kernel, types, configuration(a, g, geometry))]
 
@@ -121,7 +121,7 @@ def diagonal_fisher(a: Tensor, g: Tensor, geometry: ConvGeometry, *, out: Tensor
     """Return the diagonal as `kfc_kernels.diagonal_fisher` does, multiplying operands of unlike dtypes as float32."""
     if a.dtype != g.dtype:
         a, g = a.float(), g.float()
-    a, geometry = with_zeros_padding(a, geometry)
+    a, geometry = gatherable(a, geometry)
     launch = configuration(a, g, geometry)
     batch, gradients, rows, columns = a.shape[0], g.shape[0] * a.shape[0], geometry.group_outputs, geometry.patch_dim
     check_indices(
