@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.results import store
-from kfc_kernels.triton_gather import gather_patches, gatherable, on_two_axes, view, weight_element
+from kfc_kernels.triton_gather import channels_together, gather_patches, gatherable, on_two_axes, view, weight_element
 from kfc_kernels.triton_launch import (
     POINTERS,
     Ahead,
@@ -88,7 +88,8 @@ def configuration(a: Tensor, g: Tensor, geometry: ConvGeometry) -> dict[str, Any
         Keyword arguments of the launch.
     """
     rows = tile(geometry.group_outputs, largest=64)
-    columns = tile(geometry.patch_dim, largest=64 if exact(a.dtype) else 128)
+    narrow = exact(a.dtype) and not channels_together(a, geometry)
+    columns = tile(geometry.patch_dim, largest=64 if narrow else 128)
     return {
         "VIEW": view(a, geometry),
         "K": geometry.group_outputs,
@@ -97,6 +98,8 @@ def configuration(a: Tensor, g: Tensor, geometry: ConvGeometry) -> dict[str, Any
         "BD": columns,
         "BP": tile(geometry.positions, largest=16 if a.dtype == torch.float32 else 32),
         **product_options(rows, columns, a.dtype),
+        # Two tiles of sums fill the registers: a third stage would spill.
+        "num_stages": 2,
     }
 
 

@@ -32,6 +32,9 @@ from kfc_kernels.triton_launch import (
 # Steps of the pixel sum below which splitting it further costs more than it gains.
 STEPS_PER_SPLIT = 4
 
+# Up to so many pixels the time goes into writing the factor, and a second pass over it would double that.
+FEW_PIXELS = 256
+
 
 @triton.jit
 def lower_triangle(index: tl.tensor) -> tuple[tl.tensor, tl.tensor]:
@@ -129,24 +132,35 @@ def symmetric_sum_kernel(
 SUM_LAUNCH = {"BR": 32, "BC": 64, "num_warps": 4, "num_stages": 3, "enable_fp_fusion": True}
 
 
-def configuration(a: Tensor, geometry: ConvGeometry) -> dict[str, Any]:
-    """Choose the constants and options of the launch, all but ``FINAL``.
+def is_final(geometry: ConvGeometry, pixels: int) -> bool:
+    """Return whether products may be written as the factor: no element changes places, and few pixels need no split."""
+    return geometry.kernel_elements == 1 and pixels <= FEW_PIXELS
+
+
+def configuration(a: Tensor, geometry: ConvGeometry, *, final: bool) -> dict[str, Any]:
+    """Choose the constants and options of the product's launch.
 
     Args:
-        a: ``[N, C, *in]``; only its layout and dtype are read.
+        a: ``[N, C, *in]`` as `gatherable` returns it; only its layout and dtype are read.
         geometry: The layer, with zeros padding.
+        final: Whether the launch writes the factor itself.
 
     Returns:
         Keyword arguments of the launch.
     """
-    # Where channels are loaded together, few registers go into index arithmetic, and the tile may be large.
     together = channels_together(a, geometry)
-    side = tile(geometry.patch_dim, largest=128 if together else 64)
+    # A small tile leaves registers to index arithmetic without wide loads, and to the average of what is final.
+    small = final or not together
+    side = tile(geometry.patch_dim, largest=64 if small else 128)
     options = product_options(side, side, a.dtype)
-    if side == 64 and not together:
+    if small and side == 64:
         options["num_warps"] = 8
+    # A third stage would spill without wide loads, and where a bias's ones join float32 operands.
+    if not together or (geometry.bias and options["PRECISION"] == "tf32"):
+        options["num_stages"] = 2
     return {
         "VIEW": view(a, geometry),
+        "FINAL": final,
         "BD": side,
         "BP": 16 if a.dtype == torch.float32 else 64 if together else 32,
         **options,
@@ -161,29 +175,29 @@ def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype) -> Ahead:
         dtype: Element type of the input.
 
     Returns:
-        Kernel, types of its arguments and its configuration: of the product, that for one split last, and of the sum.
+        Kernel, types of its arguments and its configuration: of the product, the final one last, and of the sum.
     """
     a, geometry = gatherable(meta_input(geometry, dtype), geometry)
-    launch = configuration(a, geometry)
     counts = {"pixels": "i32", "pixels_per_split": "i32"}
     product = {"a": POINTERS[dtype], "out": "*fp32", **counts, "scale": "fp32", "decay": "fp32"}
     sizes = dict.fromkeys(("parts", "channels", "kernel_elements", "D"), "i32")
     total = {"partial": "*fp32", "out": "*fp32", **sizes, "scale": "fp32", "decay": "fp32"}
-    final = (False, True) if geometry.kernel_elements == 1 else (False,)
-    products: Ahead = [(input_factor_kernel, product, launch | {"FINAL": value}) for value in final]
+    kinds = (False, True) if is_final(geometry, pixels=1) else (False,)
+    products: Ahead = [(input_factor_kernel, product, configuration(a, geometry, final=final)) for final in kinds]
     return [*products, (symmetric_sum_kernel, total, SUM_LAUNCH)]
 
 
 def input_factor(a: Tensor, geometry: ConvGeometry, *, out: Tensor | None, decay: float | None) -> Tensor:
     """Return Omega as `kfc_kernels.input_factor` does, reading each patch from the input, channels last."""
     a, geometry = gatherable(a, geometry)
-    launch = configuration(a, geometry)
     batch, groups, dim, pixels = a.shape[0], geometry.groups, geometry.patch_dim, a.shape[0] * geometry.positions
+    final = is_final(geometry, pixels)
+    launch = configuration(a, geometry, final=final)
     check_indices("input_factor", pixels=pixels, elements_of_an_example=a[0].numel(), factor_elements=dim * dim)
     side = triton.cdiv(dim, launch["BD"])
     tiles = side * (side + 1) // 2
     steps = triton.cdiv(pixels, launch["BP"])
-    parts = splits(tiles * groups, triton.cdiv(steps, STEPS_PER_SPLIT), a.device)
+    parts = 1 if final else splits(tiles * groups, triton.cdiv(steps, STEPS_PER_SPLIT), a.device)
     pixels_per_split = triton.cdiv(steps, parts) * launch["BP"]
 
     shape = geometry.grouped(dim, dim)
@@ -196,15 +210,13 @@ def input_factor(a: Tensor, geometry: ConvGeometry, *, out: Tensor | None, decay
     factor = torch.empty(shape, dtype=torch.float32, device=a.device) if direct is None else direct
     kept = 0.0 if direct is None else decay or 0.0
     weighting = ((1 - kept) / batch, kept)
-    # Where elements are reordered, single numbers would be strewn over memory; the sum's kernel writes them in a row.
-    final = parts == 1 and geometry.kernel_elements == 1
     with on_device_of(a):
         grid = tiles, groups, parts
         if final:
-            input_factor_kernel[grid](a, factor, pixels, pixels_per_split, *weighting, FINAL=True, **launch)
+            input_factor_kernel[grid](a, factor, pixels, pixels_per_split, *weighting, **launch)
         else:
             partial = torch.empty(parts, groups, dim, dim, dtype=torch.float32, device=a.device)
-            input_factor_kernel[grid](a, partial, pixels, pixels_per_split, *weighting, FINAL=False, **launch)
+            input_factor_kernel[grid](a, partial, pixels, pixels_per_split, *weighting, **launch)
             grid = triton.cdiv(dim, SUM_LAUNCH["BR"]), triton.cdiv(dim, SUM_LAUNCH["BC"]), groups
             sizes = geometry.in_channels // groups, geometry.kernel_elements, dim
             symmetric_sum_kernel[grid](partial, factor, parts, *sizes, *weighting, **SUM_LAUNCH)
