@@ -16,6 +16,7 @@ from tests.helpers import (
     DEADLINE_S,
     assert_refused,
     cli,
+    copy_sources,
     cost_record,
     journal_lines,
     start_cli,
@@ -272,3 +273,63 @@ def test_ctrl_c_outside_a_run_is_one_line(recorded):
 def test_words_that_fit_nothing_are_refused_in_one_line(suites, words, said):
     assert_refused(cli(*words, cwd=suites), *said)
     assert not (suites / "results").exists()
+
+
+ONE_KERNEL = ("--target", "sm_90", "--filter", "kernel=grouped_product_kernel", "--filter", "products=float16")
+
+
+def test_kernels_prints_what_a_launch_needs(tmp_path):
+    pytest.importorskip("triton")
+    done = cli("kernels", *ONE_KERNEL, "--format", "csv", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    (row,) = csv.DictReader(done.stdout.splitlines())
+    assert (row["layer"], row["tile"], row["stack_bytes"]) == ("every", "BM=64 BN=64 BI=32", "0")
+    assert row["matrix_instructions"].startswith("wgmma:")
+
+
+def test_kernels_checks_against_the_snapshot(tmp_path):
+    triton = pytest.importorskip("triton")
+    packages = copy_sources(tmp_path)
+    check = ("kernels", *ONE_KERNEL, "--check")
+    snapshot = packages / "results" / "static" / f"kernels-triton-{triton.__version__}.csv"
+    snapshot.parent.mkdir(parents=True)
+    (snapshot.parent / "kernels-triton-0.1.csv").touch()
+    done = cli(*check, cwd=tmp_path, packages=packages)
+    assert (done.returncode, done.stdout) == (
+        0,
+        f"skipped: the snapshot is of triton 0.1, and this is {triton.__version__}; --update writes one of it\n",
+    )
+
+    snapshot.write_text(cli("kernels", *ONE_KERNEL, "--format", "csv", cwd=tmp_path, packages=packages).stdout)
+    done = cli(*check, cwd=tmp_path, packages=packages)
+    assert (done.returncode, done.stdout) == (0, f"1 rows are no worse than {snapshot.name}\n")
+
+    snapshot.write_text(snapshot.read_text().replace("wgmma:", "tcgen05.mma:1 wgmma:"))
+    done = cli(*check, cwd=tmp_path, packages=packages)
+    assert (done.returncode, done.stdout.splitlines()) == (
+        1,
+        [
+            "grouped_product_kernel every float16 sm_90: no tcgen05.mma any more",
+            f"1 of 1 rows are worse than {snapshot.name}; --update accepts them",
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--target", "sm_9"], ["no kernel matches", "sm_80, sm_90, sm_100, gfx942"]),
+        (["--filter", "layr=1x1"], ["'layr'", "did you mean 'layer'?"]),
+        (["--update", "--check"], ["--update writes the whole snapshot"]),
+        (["--update", "--target", "sm_90"], ["--update writes the whole snapshot"]),
+    ],
+)
+def test_kernels_mistakes_are_one_line(tmp_path, words, said):
+    pytest.importorskip("triton")
+    assert_refused(cli("kernels", *words, cwd=tmp_path), *said)
+
+
+def test_kernels_under_the_interpreter_is_refused(tmp_path, monkeypatch):
+    pytest.importorskip("triton")
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert_refused(cli("kernels", cwd=tmp_path), "unset TRITON_INTERPRET")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from kfc_bench.report.static import static_table
+from kfc_bench.report.static_gate import read_snapshot
 from kfc_bench.report.summary import tables
 from kfc_bench.results.frames import load_results
 
@@ -35,6 +37,15 @@ def test_it_says_where_the_numbers_were_measured(folder):
     kinds = {environment["device_kind"] for environment in load_results([ROOT / folder]).environments.values()}
     assert kinds == {"cpu"}
     assert "**These are CPU measurements" in README
+
+
+def test_its_kernels_come_from_the_committed_snapshot():
+    (path,) = (ROOT / "results" / "static").glob("*.csv")
+    frame = read_snapshot(path)
+    shown = frame[
+        (frame["target"] == "sm_90") & (frame["layer"] == "3x3-256") & frame["products"].isin(["ieee", "tf32"])
+    ]
+    assert f"<!-- kernels -->\n{static_table(shown).to_markdown()}<!-- end of kernels -->\n" in README
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))

@@ -23,8 +23,17 @@ TARGETS = {
     "gfx942": GPUTarget("hip", "gfx942", 64),
 }
 
-# The widest first: a Hopper kernel that has any wgmma counts as such.
-MATRIX_INSTRUCTIONS = ("tcgen05.mma", "wgmma.mma_async", "mma.sync", "v_mfma")
+# Each family by its name in PTX or AMD's assembly, and how the disassembly spells it.
+MATRIX_INSTRUCTIONS = {
+    "tcgen05.mma": r"\bUTC\w*MMA\b",
+    "wgmma": r"\b[A-Z]GMMA\b",
+    "mma.sync": r"\b[A-Z]MMA\b",
+    "v_mfma": r"\bv_mfma_",
+}
+
+# Loads and stores of a thread's stack, their widths caught: bits in SASS, words on AMD.
+CUDA_STACK = r"\b{}L(?:\.[A-Z]+)*(?:\.[US]?(\d+))?\b"
+HIP_STACK = r"\bscratch_{}_dword(?:x(\d))?\b"
 
 
 @dataclass(frozen=True)
@@ -32,16 +41,29 @@ class Binary:
     """What a compiled kernel needs and uses.
 
     Attributes:
-        registers: Registers of one thread (on AMD, its vector registers).
-        spilled: Bytes that one thread keeps in memory for want of registers.
+        registers: Registers of one thread (on AMD, its vector registers of both kinds).
+        stack: Bytes of one thread's stack, where registers spill to.
+        spill_loads: Bytes that the code's loads from the stack read, each instruction counted once.
+        spill_stores: Likewise, what its stores write.
         shared: Bytes of shared memory of one program.
-        matrix_instruction: The family of matrix instructions that it uses, from `MATRIX_INSTRUCTIONS`, or None.
+        tensor_columns: Columns of tensor memory of one program (sm_100).
+        warps: Warps of one program (on AMD, waves).
+        matrix_instructions: Matrix instructions in the code by family, from `MATRIX_INSTRUCTIONS`.
     """
 
     registers: int
-    spilled: int
+    stack: int
+    spill_loads: int
+    spill_stores: int
     shared: int
-    matrix_instruction: str | None
+    tensor_columns: int
+    warps: int
+    matrix_instructions: Mapping[str, int]
+
+    @property
+    def spilled(self) -> int:
+        """Bytes of stack and of the traffic with it; 0 where all fits into registers."""
+        return self.stack + self.spill_loads + self.spill_stores
 
 
 def _number(pattern: str, text: str) -> int:
@@ -51,19 +73,36 @@ def _number(pattern: str, text: str) -> int:
     return int(found.group(1))
 
 
-def _cuda_resources(cubin: bytes) -> tuple[int, int]:
-    """Return registers and stack bytes, read with the cuobjdump that comes with Triton."""
+def _cuda_facts(cubin: bytes) -> dict[str, Any]:
+    """Read registers, stack and instructions with the cuobjdump that comes with Triton."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
-        command = [triton.knobs.nvidia.cuobjdump.path, "--dump-resource-usage", file.name]
+        command = [triton.knobs.nvidia.cuobjdump.path, "--dump-resource-usage", "--dump-sass", file.name]
         report = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return _number(r"REG:(\d+)", report), _number(r"STACK:(\d+)", report)
+    return {
+        "registers": _number(r"REG:(\d+)", report),
+        "stack": _number(r"STACK:(\d+)", report),
+        "spill_loads": sum(int(bits or 32) // 8 for bits in re.findall(CUDA_STACK.format("LD"), report)),
+        "spill_stores": sum(int(bits or 32) // 8 for bits in re.findall(CUDA_STACK.format("ST"), report)),
+        "matrix_instructions": _matrix_instructions(report),
+    }
 
 
-def _hip_resources(assembly: str) -> tuple[int, int]:
-    """Return registers and scratch bytes, read from the metadata of the assembly."""
-    return _number(r"\.vgpr_count:\s+(\d+)", assembly), _number(r"\.private_segment_fixed_size:\s+(\d+)", assembly)
+def _hip_facts(assembly: str) -> dict[str, Any]:
+    """Read registers, scratch and instructions off the assembly and its metadata."""
+    return {
+        "registers": _number(r"\.vgpr_count:\s+(\d+)", assembly),
+        "stack": _number(r"\.private_segment_fixed_size:\s+(\d+)", assembly),
+        "spill_loads": sum(int(words or 1) * 4 for words in re.findall(HIP_STACK.format("load"), assembly)),
+        "spill_stores": sum(int(words or 1) * 4 for words in re.findall(HIP_STACK.format("store"), assembly)),
+        "matrix_instructions": _matrix_instructions(assembly),
+    }
+
+
+def _matrix_instructions(assembly: str) -> dict[str, int]:
+    counts = {name: len(re.findall(pattern, assembly)) for name, pattern in MATRIX_INSTRUCTIONS.items()}
+    return {name: count for name, count in counts.items() if count}
 
 
 def compile_ahead(kernel: Any, types: Mapping[str, str], configuration: Mapping[str, Any], target: GPUTarget) -> Binary:
@@ -94,13 +133,10 @@ def compile_ahead(kernel: Any, types: Mapping[str, str], configuration: Mapping[
         if signature[name].startswith("*")
     }
     compiled = triton.compile(ASTSource(kernel, signature, constants, aligned), target=target, options=options)
-    assembly = compiled.asm["ptx" if target.backend == "cuda" else "amdgcn"]
-    registers, spilled = (
-        _cuda_resources(compiled.asm["cubin"]) if target.backend == "cuda" else _hip_resources(assembly)
-    )
+    cuda = target.backend == "cuda"
     return Binary(
-        registers=registers,
-        spilled=spilled,
+        **(_cuda_facts(compiled.asm["cubin"]) if cuda else _hip_facts(compiled.asm["amdgcn"])),
         shared=compiled.metadata.shared,
-        matrix_instruction=next((name for name in MATRIX_INSTRUCTIONS if name in assembly), None),
+        tensor_columns=getattr(compiled.metadata, "tmem_size", None) or 0,
+        warps=compiled.metadata.num_warps,
     )

@@ -1,4 +1,8 @@
-"""Patches read straight from a layer's input in a Triton kernel: Eq. 25's expansion operator as index arithmetic."""
+"""Patches read straight from a layer's input in a Triton kernel: Eq. 25's expansion operator as index arithmetic.
+
+Kernels count patch elements channel by channel within a kernel offset, so that neighbours lie side by side in a
+channels-last input; `gathered_element` and `weight_element` lead from the order of ``weight.flatten(1)`` and to it.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,10 @@ import triton.language as tl
 from torch import Tensor
 
 from kfc_kernels.geometry import ConvGeometry
+from kfc_kernels.patches import with_zeros_padding
+
+LOAD_BYTES = 16
+"""The widest load of one thread."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,44 @@ class View:
         return self.channels * self.kernel_elements
 
 
+def channels_inner(a: Tensor, geometry: ConvGeometry) -> Tensor:
+    """Bring channels together in memory, if a group has enough of them to be loaded so.
+
+    Args:
+        a: ``[N, C, *in]``.
+        geometry: The layer.
+
+    Returns:
+        ``a`` itself where that would gain nothing, else a copy in channels-last order.
+    """
+    if a.stride(1) == 1 or not _whole_loads(a, geometry):
+        return a
+    return a.movedim(1, -1).contiguous().movedim(-1, 1)
+
+
+def gatherable(a: Tensor, geometry: ConvGeometry) -> tuple[Tensor, ConvGeometry]:
+    """Prepare an input for gathering: `with_zeros_padding`, then `channels_inner`; a copy where either needs one.
+
+    Args:
+        a: ``[N, C, *in]``.
+        geometry: The layer.
+
+    Returns:
+        An input and a geometry with the same patches.
+    """
+    a, geometry = with_zeros_padding(a, geometry)
+    return channels_inner(a, geometry), geometry
+
+
+def channels_together(a: Tensor, geometry: ConvGeometry) -> bool:
+    """Return whether one load takes several channels of ``a``, ``[N, C, *in]``."""
+    return a.stride(1) == 1 and _whole_loads(a, geometry)
+
+
+def _whole_loads(a: Tensor, geometry: ConvGeometry) -> bool:
+    return geometry.in_channels // geometry.groups % (LOAD_BYTES // a.element_size()) == 0
+
+
 def on_two_axes(maps: Tensor, axes: int) -> Tensor:
     """View maps of up to two spatial axes with two, the missing ones of size 1 before the others.
 
@@ -106,7 +152,10 @@ def view(a: Tensor, geometry: ConvGeometry) -> View:
     stride_y, stride_x = (1,) * missing + geometry.stride
     dilation_y, dilation_x = (1,) * missing + geometry.dilation
     above, left = (0,) * missing + tuple(before for before, _ in geometry.padding)
-    example_step, channel_step, row_step, column_step = flat.stride()
+    # Where an axis has one pixel, its step is never taken; 0 keeps it from spoiling what is known of alignment.
+    example_step, channel_step, row_step, column_step = (
+        0 if size == 1 else step for size, step in zip((0, *flat.shape[1:]), flat.stride(), strict=True)
+    )
     return View(
         channels=geometry.in_channels // geometry.groups,
         height=height,
@@ -131,6 +180,19 @@ def view(a: Tensor, geometry: ConvGeometry) -> View:
 
 
 @triton.jit
+def weight_element(elements: tl.tensor, channels: int, kernel_elements: int) -> tl.tensor:
+    """Return where gathered elements stand in ``weight.flatten(1)``; the homogeneous coordinate is last in both."""
+    weight = elements % channels * kernel_elements + elements // channels
+    return tl.where(elements < channels * kernel_elements, weight, elements)
+
+
+@triton.jit
+def gathered_element(elements: tl.tensor, channels: int, kernel_elements: int) -> tl.tensor:
+    """Return where elements of ``weight.flatten(1)`` stand among gathered ones."""
+    return weight_element(elements, kernel_elements, channels)
+
+
+@triton.jit
 def gather_patches(
     a: tl.tensor,
     group: tl.tensor,
@@ -145,7 +207,7 @@ def gather_patches(
     Args:
         a: Pointer to the input.
         group: The group.
-        elements: Patch elements, ``[BD]``, ordered as ``weight.flatten(1)``.
+        elements: Patch elements, ``[BD]``, ordered by kernel offset, then channel.
         example: Example of each column, a scalar or ``[BP]``.
         position: Output position of each column, ``[BP]``.
         valid: Whether each column exists, ``[BP]``.
@@ -154,9 +216,9 @@ def gather_patches(
     Returns:
         ``[BD, BP]``.
     """
-    channel = elements // VIEW.kernel_elements
-    down = elements % VIEW.kernel_elements // VIEW.kernel_width * VIEW.dilation_y  # [BD]
-    right = elements % VIEW.kernel_width * VIEW.dilation_x  # [BD]
+    channel = elements % VIEW.channels
+    down = elements // VIEW.channels // VIEW.kernel_width * VIEW.dilation_y  # [BD]
+    right = elements // VIEW.channels % VIEW.kernel_width * VIEW.dilation_x  # [BD]
     y = position // VIEW.out_width * VIEW.stride_y - VIEW.above  # [BP]
     x = position % VIEW.out_width * VIEW.stride_x - VIEW.left  # [BP]
 

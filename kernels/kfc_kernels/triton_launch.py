@@ -17,6 +17,9 @@ SMALLEST_TILE = 16
 # Without a GPU (the interpreter), a few processors, so that sums are split there too.
 INTERPRETED_PROCESSORS = 4
 
+Ahead = list[tuple[Any, dict[str, str], dict[str, Any]]]
+"""A call's launches for `kfc_kernels.compile_ahead`: kernel, types of its arguments, constants and options."""
+
 POINTERS = {torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16"}
 
 

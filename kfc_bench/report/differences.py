@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
 
 from kfc_bench.report.history import BetweenRuns
 from kfc_bench.report.pairs import paired
@@ -31,9 +29,6 @@ URGENCY = [
     Verdict.SAME,
     Verdict.MISSING,
 ]
-
-WIDE = 200
-"""Columns of a table that no terminal limits."""
 
 
 @dataclass(frozen=True)
@@ -193,12 +188,7 @@ def render(found: Sequence[Difference], title: str, form: str) -> str:
     if form == "csv":
         return to_frame(found).to_csv(index=False, lineterminator="\n")
     table = to_table(found, title)
-    if form == "markdown":
-        return table.to_markdown()
-    console = Console(width=None if sys.stdout.isatty() else WIDE)
-    with console.capture() as captured:
-        console.print(table.to_rich())
-    return captured.get()
+    return table.to_markdown() if form == "markdown" else table.to_text()
 
 
 def count_line(found: Sequence[Difference]) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pandas as pd
+from rich.console import Console
 from rich.table import Table as RichTable
 
 from kfc_bench.report.comparison import comparison
@@ -20,6 +22,9 @@ T = TypeVar("T")
 PHASES = ("accumulate", "refresh", "precondition")
 HOW = ("dtype", "precision", "cache")
 APPROXIMATIONS = ("kfc", "diagonal", "block_diagonal", "exact")
+
+WIDE = 200
+"""Columns of a table that no terminal limits."""
 
 MOST_LAYERS = 15
 """Layers and batches in a table; of more, so many are shown, evenly spread."""
@@ -41,6 +46,13 @@ class TextTable:
         for row in self.rows:
             table.add_row(*row)
         return table
+
+    def to_text(self) -> str:
+        """Return it as the terminal shows it, or as wide as it needs where standard output is none."""
+        console = Console(width=None if sys.stdout.isatty() else WIDE)
+        with console.capture() as captured:
+            console.print(self.to_rich())
+        return captured.get()
 
     def to_markdown(self) -> str:
         """Return it as Markdown."""

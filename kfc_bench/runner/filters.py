@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kfc_bench.errors import UserError
 from kfc_bench.experiments.table import nearest
 from kfc_bench.results.schema import COLUMNS
+
+RECORDED = frozenset(column for columns in COLUMNS.values() for column in columns)
+"""Columns of any record."""
 
 
 @dataclass(frozen=True)
@@ -19,24 +22,24 @@ class Filter:
     values: tuple[str, ...]
 
 
-def parse_filter(text: str) -> Filter:
+def parse_filter(text: str, known: Collection[str] = RECORDED) -> Filter:
     """Read ``key=value`` or ``key=value,value``.
 
     Args:
         text: The command line's word.
+        known: Columns that there are.
 
     Returns:
         The filter.
 
     Raises:
-        UserError: It has no ``=``, or no record has such a column.
+        UserError: It has no ``=``, or there is no such column.
     """
     key, separator, values = text.partition("=")
     if not separator or not values:
         raise UserError(f"--filter {text!r}: write key=value, or key=value,value for several")
-    known = sorted({column for columns in COLUMNS.values() for column in columns})
     if key not in known:
-        raise UserError(f"--filter {text!r}: no record has a column {key!r}{nearest(key, known)}")
+        raise UserError(f"--filter {text!r}: no record has a column {key!r}{nearest(key, sorted(known))}")
     return Filter(key, tuple(values.split(",")))
 
 

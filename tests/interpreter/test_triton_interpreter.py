@@ -14,9 +14,11 @@ from kfc_kernels.triton_launch import check_indices
 from tests.kernels.triton_cases import (
     EACH_CASE,
     Case,
+    channels_last,
     check_diagonal_fisher,
     check_input_factor,
     check_precondition,
+    contiguous,
     layer_matrices,
     poisoned_memory,
 )
@@ -32,7 +34,16 @@ EACH_DTYPE = pytest.mark.parametrize("dtype", [torch.float32, torch.float16], id
 
 __all__ = ["poisoned_memory"]
 
+UNORDERED = Case("unordered", ConvGeometry.linear(70, 4, bias=True), batch=9)
 SMALL = Case("small", ConvGeometry.conv(3, 4, (4, 5), 3, padding=1, bias=True))
+
+
+def transposed(matrix):
+    return matrix.mT.contiguous().mT
+
+
+def doubled(matrix):
+    return matrix.double()
 
 
 @EACH_DTYPE
@@ -88,15 +99,33 @@ def test_drawn_layers(case):
 
 
 @pytest.mark.parametrize("decay", [None, 0.0, 0.75, 1.0])
-def test_running_averages(decay):
-    a, g = SMALL.operands(torch.float32, "cpu")
+@pytest.mark.parametrize("case", [SMALL, UNORDERED], ids=lambda case: case.name)
+@pytest.mark.parametrize("place", [contiguous, transposed, doubled], ids=lambda place: place.__name__)
+def test_running_averages(decay, case, place):
+    a, g = case.operands(torch.float32, "cpu")
     for operator, operands in ((input_factor, (a,)), (diagonal_fisher, (a, g))):
-        fresh = operator(*operands, SMALL.geometry, implementation="triton_implicit_gemm")
+        fresh = operator(*operands, case.geometry, implementation="triton_implicit_gemm")
         before = torch.full_like(fresh, float("nan") if decay is None else 2.0)
-        out = before.clone()
-        returned = operator(*operands, SMALL.geometry, implementation="triton_implicit_gemm", out=out, decay=decay)
+        out = place(before.clone())
+        returned = operator(*operands, case.geometry, implementation="triton_implicit_gemm", out=out, decay=decay)
         assert returned is out
-        torch.testing.assert_close(out, fresh if decay is None else decay * before + (1 - decay) * fresh)
+        expected = fresh if decay is None else decay * before + (1 - decay) * fresh
+        torch.testing.assert_close(out, expected.to(out.dtype))
+
+
+def test_an_average_of_another_shape_is_refused():
+    a, _ = SMALL.operands(torch.float32, "cpu")
+    with pytest.raises(ValueError, match=r"out has shape \[2, 2\]"):
+        input_factor(a, SMALL.geometry, implementation="triton_implicit_gemm", out=torch.zeros(2, 2))
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("bias", [False, True])
+def test_channels_that_are_loaded_together(dtype, bias):
+    geometry = ConvGeometry.conv(32, 2, (5, 6), 3, padding=1, groups=2, bias=bias)
+    for layout in (contiguous, channels_last):
+        check_input_factor(Case("together", geometry, layout=layout), dtype, "cpu")
+        check_diagonal_fisher(Case("together", geometry, layout=layout), dtype, "cpu")
 
 
 def test_operands_of_unlike_dtypes_meet_in_float32():
@@ -138,7 +167,7 @@ def test_interpreted_kernels_are_not_compiled_ahead():
     ahead = importlib.import_module("kfc_kernels.compile_ahead")
     launch = importlib.import_module("kfc_kernels.input_factor.triton_implicit_gemm").ahead_of_time
     with pytest.raises(TypeError, match="unset TRITON_INTERPRET"):
-        ahead.compile_ahead(*launch(SMALL.geometry, torch.float32), ahead.TARGETS["sm_90"])
+        ahead.compile_ahead(*launch(SMALL.geometry, torch.float32)[0], ahead.TARGETS["sm_90"])
 
 
 def test_counts_beyond_32_bits_are_refused():

@@ -1,84 +1,99 @@
-"""The configurations that dispatch picks, compiled without a GPU: no spilled registers, the right instructions."""
+"""The launches that dispatch picks, compiled without a GPU: no spilled registers, wgmma, no worse than the snapshot.
+
+Hopper is held for all headline layers, the other architectures for one; ``kfc-bench kernels --check`` holds all rows.
+"""
 
 from __future__ import annotations
 
 import pytest
-import torch
 
 from kfc_kernels import ConvGeometry
-from tests.kernels.triton_cases import float32_products
+from kfc_kernels.launches import EVERY_LAYER, HEADLINE, launches
 
 triton = pytest.importorskip("triton")
 if triton.knobs.runtime.interpret:
     pytest.skip("interpreted kernels cannot be compiled: unset TRITON_INTERPRET", allow_module_level=True)
 
+from kfc_bench.report.static import KEY, static_row  # noqa: E402
+from kfc_bench.report.static_gate import losses, read_snapshot, snapshot_path, snapshot_versions  # noqa: E402
 from kfc_kernels.compile_ahead import TARGETS, compile_ahead  # noqa: E402
-from kfc_kernels.diagonal_fisher import triton_implicit_gemm as diagonal_fisher  # noqa: E402
-from kfc_kernels.input_factor import triton_implicit_gemm as input_factor  # noqa: E402
-from kfc_kernels.precondition import triton_grouped_gemm as precondition  # noqa: E402
 
 conv = ConvGeometry.conv
 
-LAYERS = {
-    "3x3": conv(64, 64, (56, 56), 3, padding=1),
-    "3x3-bias": conv(256, 256, (14, 14), 3, padding=1, bias=True),
+UNUSUAL = {
     "3x3-valid": conv(32, 64, (28, 28), 3),
-    "3x3-stride2": conv(128, 256, (28, 28), 3, stride=2, padding=1),
     "5x5-bias": conv(32, 64, (16, 16), 5, padding=2, bias=True),
-    "7x7-stem": conv(3, 64, (224, 224), 7, stride=2, padding=3),
-    "1x1": conv(64, 256, (56, 56), 1),
     "dilated": conv(64, 64, (28, 28), 3, padding=2, dilation=2),
     "circular": conv(64, 64, (28, 28), 3, padding=1, padding_mode="circular"),
     "groups": conv(128, 128, (28, 28), 3, padding=1, groups=32),
-    "depthwise": conv(32, 32, (28, 28), 3, padding=1, groups=32),
     "conv1d": conv(64, 128, (400,), 3, padding=1, bias=True),
-    "linear": ConvGeometry.linear(512, 1000, bias=True),
     "linear-shared": ConvGeometry.linear(512, 512, shared=(128,), bias=True),
 }
-OPERATORS = {"input_factor": input_factor, "diagonal_fisher": diagonal_fisher, "precondition": precondition}
-DTYPES = {
-    "ieee": torch.float32,
-    "tf32": torch.float32,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-}
+ELSEWHERE = ("3x3-stride2-bias", EVERY_LAYER)
 
-MATRIX_INSTRUCTION = {"sm_80": "mma.sync", "sm_90": "wgmma.mma_async", "sm_100": "tcgen05.mma", "gfx942": "v_mfma"}
+EXCEPTIONS: dict[tuple[str, str, str], str] = {}
+"""Launches that may spill on Hopper or lack wgmma, by kernel, layer and products, and why."""
 
 
-def check(operator: str, layer: str, products: str, target: str) -> None:
-    with float32_products("tf32" if products == "tf32" else "ieee"):
-        geometry = () if operator == "precondition" else (LAYERS[layer],)
-        kernel, types, configuration = OPERATORS[operator].ahead_of_time(*geometry, DTYPES[products])
-    binary = compile_ahead(kernel, types, configuration, TARGETS[target])
-    assert binary.spilled == 0
-    sides = [size for name, size in configuration.items() if name in {"BD", "BK", "BM", "BN"}]
-    if products == "ieee" and target.startswith("sm_"):
-        assert binary.matrix_instruction is None
-    elif min(sides) >= 64:
-        assert binary.matrix_instruction == MATRIX_INSTRUCTION[target]
+def named(found):
+    return [pytest.param(launch, id=f"{launch.kernel}-{launch.layer}-{launch.products}") for launch in found]
 
 
-@pytest.mark.parametrize("products", ["ieee", "tf32", "float16"])
-@pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("operator", ["input_factor", "diagonal_fisher"])
-def test_hopper(operator, layer, products):
-    check(operator, layer, products, "sm_90")
+def rows_of_sums(launch):
+    """Rows of a program's tile of sums, the M of its products; 0 where it multiplies no matrices."""
+    if "PRECISION" not in launch.configuration:
+        return 0
+    return next(launch.configuration[name] for name in ("BM", "BK", "BD") if name in launch.configuration)
 
 
-@pytest.mark.parametrize("products", ["ieee", "tf32", "float16"])
-@pytest.mark.parametrize("target", ["sm_80", "sm_100", "gfx942"])
-@pytest.mark.parametrize("operator", OPERATORS)
-def test_elsewhere(operator, target, products):
-    check(operator, "3x3-bias", products, target)
+def assert_fit_for_hopper(launch, spilled, families):
+    if (launch.kernel, launch.layer, launch.products) in EXCEPTIONS:
+        return
+    assert spilled == 0
+    if launch.products == "ieee":
+        assert not families
+    elif rows_of_sums(launch) >= 64:
+        assert "wgmma" in families
 
 
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("operator", OPERATORS)
-def test_bfloat16(operator, target):
-    check(operator, "3x3-bias", "bfloat16", target)
+def assert_no_worse(row):
+    path = snapshot_path(triton.__version__)
+    if not path.exists():
+        pytest.skip(f"the snapshot is of triton {', '.join(snapshot_versions())}, and this is {triton.__version__}")
+    snapshot = {tuple(old[name] for name in KEY): old for old in read_snapshot(path).to_dict("records")}
+    key = tuple(row[name] for name in KEY)
+    assert key in snapshot, "kfc-bench kernels --update"
+    assert losses(snapshot[key], row) == []
 
 
-@pytest.mark.parametrize("products", ["ieee", "tf32", "float16"])
-def test_hopper_precondition(products):
-    check("precondition", "all", products, "sm_90")
+@pytest.mark.parametrize("launch", named(launches()))
+def test_hopper(launch):
+    row = static_row(launch, "sm_90")
+    spilled = row["stack_bytes"] + row["spill_load_bytes"] + row["spill_store_bytes"]
+    assert_fit_for_hopper(launch, spilled, row["matrix_instructions"])
+    assert_no_worse(row)
+
+
+@pytest.mark.parametrize(
+    "launch",
+    named(launch for launch in launches(UNUSUAL) if launch.layer != EVERY_LAYER and launch.products != "bfloat16"),
+)
+def test_hopper_with_unusual_layers(launch):
+    binary = compile_ahead(launch.function, launch.types, launch.configuration, TARGETS["sm_90"])
+    assert_fit_for_hopper(launch, binary.spilled, binary.matrix_instructions)
+
+
+@pytest.mark.parametrize("target", [target for target in TARGETS if target != "sm_90"])
+@pytest.mark.parametrize("launch", named(launch for launch in launches() if launch.layer in ELSEWHERE))
+def test_elsewhere(launch, target):
+    row = static_row(launch, target)
+    families = {"sm_80": "mma.sync", "sm_100": "tcgen05.mma", "gfx942": "v_mfma"}
+    if launch.products != "ieee" and rows_of_sums(launch) >= 64:
+        assert families[target] in row["matrix_instructions"]
+    assert row["stack_bytes"] == 0
+    assert_no_worse(row)
+
+
+def test_exceptions_are_launches():
+    known = {(launch.kernel, launch.layer, launch.products) for launch in launches(HEADLINE | UNUSUAL)}
+    assert known >= set(EXCEPTIONS)

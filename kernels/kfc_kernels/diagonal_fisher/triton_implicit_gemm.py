@@ -10,11 +10,11 @@ import triton.language as tl
 from torch import Tensor
 
 from kfc_kernels.geometry import ConvGeometry
-from kfc_kernels.patches import with_zeros_padding
 from kfc_kernels.results import store
-from kfc_kernels.triton_gather import gather_patches, on_two_axes, view
+from kfc_kernels.triton_gather import channels_together, gather_patches, gatherable, on_two_axes, view, weight_element
 from kfc_kernels.triton_launch import (
     POINTERS,
+    Ahead,
     check_indices,
     exact,
     meta_input,
@@ -72,7 +72,8 @@ def diagonal_fisher_kernel(
 
     matrix = out + (split * tl.num_programs(1) + group).to(tl.int64) * (K * D)
     inside = (rows < K)[:, None] & (columns < D)[None, :]
-    tl.store(matrix + (rows[:, None] * D + columns[None, :]), total * scale, mask=inside)
+    weights = weight_element(columns, VIEW.channels, VIEW.kernel_elements)
+    tl.store(matrix + (rows[:, None] * D + weights[None, :]), total * scale, mask=inside)
 
 
 def configuration(a: Tensor, g: Tensor, geometry: ConvGeometry) -> dict[str, Any]:
@@ -87,7 +88,8 @@ def configuration(a: Tensor, g: Tensor, geometry: ConvGeometry) -> dict[str, Any
         Keyword arguments of the launch.
     """
     rows = tile(geometry.group_outputs, largest=64)
-    columns = tile(geometry.patch_dim, largest=64 if exact(a.dtype) else 128)
+    narrow = exact(a.dtype) and not channels_together(a, geometry)
+    columns = tile(geometry.patch_dim, largest=64 if narrow else 128)
     return {
         "VIEW": view(a, geometry),
         "K": geometry.group_outputs,
@@ -96,10 +98,12 @@ def configuration(a: Tensor, g: Tensor, geometry: ConvGeometry) -> dict[str, Any
         "BD": columns,
         "BP": tile(geometry.positions, largest=16 if a.dtype == torch.float32 else 32),
         **product_options(rows, columns, a.dtype),
+        # Two tiles of sums fill the registers: a third stage would spill.
+        "num_stages": 2,
     }
 
 
-def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype) -> tuple[Any, dict[str, str], dict[str, Any]]:
+def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype) -> Ahead:
     """Describe the launch for contiguous operands, for `kfc_kernels.compile_ahead`.
 
     Args:
@@ -107,20 +111,20 @@ def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype) -> tuple[Any, dict
         dtype: Element type of the operands.
 
     Returns:
-        The kernel, the types of its arguments, and its `configuration`.
+        The kernel, the types of its arguments, and its `configuration`, in a list of one.
     """
     types = {"a": POINTERS[dtype], "g": POINTERS[dtype], "out": "*fp32"}
     types |= {"examples": "i32", "gradients": "i32", "gradients_per_split": "i32", "scale": "fp32"}
-    a, geometry = with_zeros_padding(meta_input(geometry, dtype), geometry)
+    a, geometry = gatherable(meta_input(geometry, dtype), geometry)
     g = torch.empty(1, 1, geometry.out_channels, *geometry.out_size, dtype=dtype, device="meta")
-    return diagonal_fisher_kernel, types, configuration(a, g, geometry)
+    return [(diagonal_fisher_kernel, types, configuration(a, g, geometry))]
 
 
 def diagonal_fisher(a: Tensor, g: Tensor, geometry: ConvGeometry, *, out: Tensor | None, decay: float | None) -> Tensor:
     """Return the diagonal as `kfc_kernels.diagonal_fisher` does, multiplying operands of unlike dtypes as float32."""
     if a.dtype != g.dtype:
         a, g = a.float(), g.float()
-    a, geometry = with_zeros_padding(a, geometry)
+    a, geometry = gatherable(a, geometry)
     launch = configuration(a, g, geometry)
     batch, gradients, rows, columns = a.shape[0], g.shape[0] * a.shape[0], geometry.group_outputs, geometry.patch_dim
     check_indices(

@@ -10,7 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kfc_kernels.triton_launch import exact, on_device_of, product_options
+from kfc_kernels.geometry import ConvGeometry
+from kfc_kernels.triton_launch import Ahead, exact, on_device_of, product_options
 
 # A product in the table: addresses of factors and result, height, width, inner size, their row strides, first tile.
 FIELDS = 10
@@ -81,16 +82,17 @@ def configuration(dtype: torch.dtype) -> dict[str, Any]:
     }
 
 
-def ahead_of_time(dtype: torch.dtype) -> tuple[Any, dict[str, str], dict[str, Any]]:
+def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype) -> Ahead:  # noqa: ARG001
     """Describe the launch for `kfc_kernels.compile_ahead`.
 
     Args:
+        geometry: A layer; all have the same launch.
         dtype: Element type of the matrices.
 
     Returns:
-        The kernel, the types of its arguments, and its `configuration`.
+        The kernel, the types of its arguments, and its `configuration`, in a list of one.
     """
-    return grouped_product_kernel, {"products": "*i64", "owners": "*i64"}, configuration(dtype)
+    return [(grouped_product_kernel, {"products": "*i64", "owners": "*i64"}, configuration(dtype))]
 
 
 def _with_rows(matrix: Tensor) -> Tensor:

@@ -1,0 +1,120 @@
+"""Every Triton launch that dispatch picks for a set of layers: found from the catalogue, described without a GPU."""
+
+from __future__ import annotations
+
+import importlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from kfc_kernels.catalogue import OPERATORS
+from kfc_kernels.dispatch import Case
+from kfc_kernels.geometry import ConvGeometry
+
+PRODUCTS = {
+    "ieee": torch.float32,
+    "tf32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+"""Operands and how they are multiplied, by the name that tables give it."""
+
+EVERY_LAYER = "every"
+
+_conv = ConvGeometry.conv
+
+HEADLINE: dict[str, ConvGeometry] = {
+    "3x3-64": _conv(64, 64, (56, 56), 3, padding=1),
+    "3x3-128": _conv(128, 128, (28, 28), 3, padding=1),
+    "3x3-256": _conv(256, 256, (14, 14), 3, padding=1),
+    "3x3-512": _conv(512, 512, (7, 7), 3, padding=1),
+    "3x3-stride2-bias": _conv(128, 256, (28, 28), 3, stride=2, padding=1, bias=True),
+    "5x5-32": _conv(32, 64, (16, 16), 5, padding=2),
+    "7x7-stem": _conv(3, 64, (224, 224), 7, stride=2, padding=3),
+    "1x1": _conv(64, 256, (56, 56), 1),
+    "depthwise": _conv(32, 32, (28, 28), 3, padding=1, groups=32),
+    "linear": ConvGeometry.linear(512, 1000, bias=True),
+}
+"""The layers of the static table: ResNet's, a wide kernel, the stem, and the ends of the range."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A kernel as dispatch launches it.
+
+    Attributes:
+        kernel: Its function's name, numbered from the second on where one call launches it several times.
+        layer: The layer's label, or `EVERY_LAYER` where all layers share the launch.
+        products: A key of `PRODUCTS`.
+        function: The ``triton.jit`` function.
+        types: Triton types of its arguments.
+        configuration: Its constants and the options of its launch.
+    """
+
+    kernel: str
+    layer: str
+    products: str
+    function: Any
+    types: Mapping[str, str]
+    configuration: Mapping[str, Any]
+
+
+@contextmanager
+def multiplying(products: str) -> Iterator[torch.dtype]:
+    """Set how float32 matrices are multiplied for a while, and give the dtype of the operands.
+
+    Args:
+        products: A key of `PRODUCTS`.
+
+    Yields:
+        The dtype.
+    """
+    before = torch.backends.cuda.matmul.fp32_precision
+    torch.backends.cuda.matmul.fp32_precision = "tf32" if products == "tf32" else "ieee"
+    try:
+        yield PRODUCTS[products]
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = before
+
+
+def launches(layers: Mapping[str, ConvGeometry] = HEADLINE) -> list[Launch]:
+    """List the launches of every implementation whose module has an ``ahead_of_time``.
+
+    Args:
+        layers: Layers by label.
+
+    Returns:
+        One launch per kernel, layer and products; where all layers share one, one per kernel and products.
+    """
+    found = []
+    for operator in OPERATORS.values():
+        for entry in operator.table:
+            describe = getattr(importlib.import_module(entry.module), "ahead_of_time", None)
+            if describe is None:
+                continue
+            for products in PRODUCTS:
+                described: dict[str, dict[str, Any]] = {}
+                with multiplying(products) as dtype:
+                    for layer, geometry in layers.items():
+                        if entry.declines(Case(geometry, dtype, torch.device("cuda"))) is None:
+                            for kernel, triple in _named(describe(geometry, dtype)):
+                                described.setdefault(kernel, {})[layer] = triple
+                for kernel, by_layer in described.items():
+                    triples = list(by_layer.values())
+                    one = len(triples) > 1 and all(triple == triples[0] for triple in triples)
+                    named = {EVERY_LAYER: triples[0]} if one else by_layer
+                    found += [Launch(kernel, layer, products, *triple) for layer, triple in named.items()]
+    return found
+
+
+def _named(triples: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Name each launch of a call after its function, numbered from the second on."""
+    seen: Counter[str] = Counter()
+    for triple in triples:
+        name = triple[0].__name__
+        seen[name] += 1
+        yield (name if seen[name] == 1 else f"{name} {seen[name]}"), triple

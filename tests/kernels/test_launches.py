@@ -1,0 +1,40 @@
+"""The list of launches covers what the catalogue has, each once."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+
+from kfc_kernels.catalogue import OPERATORS
+from kfc_kernels.launches import EVERY_LAYER, HEADLINE, PRODUCTS, launches, multiplying
+
+triton = pytest.importorskip("triton")
+if triton.knobs.runtime.interpret:
+    pytest.skip("interpreted kernels cannot be compiled: unset TRITON_INTERPRET", allow_module_level=True)
+
+
+def test_each_has_a_name_of_its_own():
+    counts = Counter((launch.kernel, launch.layer, launch.products) for launch in launches())
+    assert set(counts.values()) == {1}
+
+
+def test_every_triton_module_is_in_it():
+    modules = {entry.module for operator in OPERATORS.values() for entry in operator.table if "triton" in entry.module}
+    assert {launch.function.__module__ for launch in launches()} >= modules
+
+
+def test_layers_without_which_a_launch_is_described_are_one():
+    layers = {launch.layer for launch in launches() if launch.kernel == "grouped_product_kernel"}
+    assert layers == {EVERY_LAYER}
+    assert {launch.layer for launch in launches()} == {EVERY_LAYER, *HEADLINE}
+
+
+@pytest.mark.parametrize("products", PRODUCTS)
+def test_products_are_set_and_put_back(products):
+    before = torch.backends.cuda.matmul.fp32_precision
+    with multiplying(products) as dtype:
+        assert dtype == PRODUCTS[products]
+        assert torch.backends.cuda.matmul.fp32_precision == ("tf32" if products == "tf32" else "ieee")
+    assert torch.backends.cuda.matmul.fp32_precision == before
