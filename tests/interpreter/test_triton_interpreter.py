@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import partial
 
 import pytest
 import torch
@@ -13,12 +14,14 @@ from kfc_kernels import ConvGeometry, UnsupportedError, diagonal_fisher, input_f
 from kfc_kernels.triton_launch import check_indices
 from tests.kernels.triton_cases import (
     EACH_CASE,
+    EACH_LAG_CASE,
     Case,
     channels_last,
     check_diagonal_fisher,
     check_input_factor,
     check_precondition,
     contiguous,
+    has_lags,
     layer_matrices,
     poisoned_memory,
 )
@@ -50,6 +53,12 @@ def doubled(matrix):
 @EACH_CASE
 def test_input_factor(case, dtype):
     check_input_factor(case, dtype, "cpu")
+
+
+@EACH_DTYPE
+@EACH_LAG_CASE
+def test_input_factor_by_lags(case, dtype):
+    check_input_factor(case, dtype, "cpu", by="triton_autocovariance")
 
 
 @EACH_DTYPE
@@ -96,6 +105,8 @@ def cases(draw):
 def test_drawn_layers(case):
     check_input_factor(case, torch.float32, "cpu")
     check_diagonal_fisher(case, torch.float32, "cpu")
+    if has_lags(case.geometry):
+        check_input_factor(case, torch.float32, "cpu", by="triton_autocovariance")
 
 
 @pytest.mark.parametrize("decay", [None, 0.0, 0.75, 1.0])
@@ -103,12 +114,17 @@ def test_drawn_layers(case):
 @pytest.mark.parametrize("place", [contiguous, transposed, doubled], ids=lambda place: place.__name__)
 def test_running_averages(decay, case, place):
     a, g = case.operands(torch.float32, "cpu")
-    for operator, operands in ((input_factor, (a,)), (diagonal_fisher, (a, g))):
-        fresh = operator(*operands, case.geometry, implementation="triton_implicit_gemm")
+    runs = [
+        partial(input_factor, a, case.geometry, implementation="triton_implicit_gemm"),
+        partial(diagonal_fisher, a, g, case.geometry, implementation="triton_implicit_gemm"),
+    ]
+    if has_lags(case.geometry):
+        runs.append(partial(input_factor, a, case.geometry, implementation="triton_autocovariance"))
+    for run in runs:
+        fresh = run()
         before = torch.full_like(fresh, float("nan") if decay is None else 2.0)
         out = place(before.clone())
-        returned = operator(*operands, case.geometry, implementation="triton_implicit_gemm", out=out, decay=decay)
-        assert returned is out
+        assert run(out=out, decay=decay) is out
         expected = fresh if decay is None else decay * before + (1 - decay) * fresh
         torch.testing.assert_close(out, expected.to(out.dtype))
 

@@ -7,6 +7,7 @@ import torch
 
 from tests.kernels.triton_cases import (
     EACH_CASE,
+    EACH_LAG_CASE,
     TF32_ROUNDING,
     check_diagonal_fisher,
     check_input_factor,
@@ -40,6 +41,18 @@ def products(request):
 def test_input_factor(case, products):
     dtype, operand_rounding = products
     check_input_factor(case, dtype, "cuda", operand_rounding)
+
+
+@EACH_LAG_CASE
+def test_input_factor_by_lags(case, products):
+    dtype, operand_rounding = products
+    check_input_factor(case, dtype, "cuda", operand_rounding, by="triton_autocovariance")
+
+
+@EACH_LAG_CASE
+def test_input_factor_by_lags_in_torch(case, products):
+    dtype, operand_rounding = products
+    check_input_factor(case, dtype, "cuda", operand_rounding, by="autocovariance")
 
 
 @EACH_CASE

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from kfc_kernels import ConvGeometry, diagonal_fisher, input_factor, precondition
+from kfc_kernels import ConvGeometry, diagonal_fisher, dispatch, input_factor, precondition
+from kfc_kernels.input_factor.work import declines_lags
 
 # c of the tolerance c*sqrt(N|T|)*eps.
 ROUNDINGS_PER_SUM = 2.0
@@ -55,6 +56,11 @@ class Case:
         return self.layout(a.to(device, dtype)), g.to(device, dtype)
 
 
+def has_lags(geometry: ConvGeometry) -> bool:
+    """Whether the autocovariance method takes a layer."""
+    return declines_lags(dispatch.Case(geometry, torch.float32, torch.device("cpu"))) is None
+
+
 conv = ConvGeometry.conv
 linear = ConvGeometry.linear
 
@@ -93,6 +99,20 @@ CASES = (
 )
 EACH_CASE = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
+# What the autocovariance method is sensitive to: windows that miss much, ends of tiles, sums in several parts.
+LAG_CASES = (
+    *(case for case in CASES if has_lags(case.geometry)),
+    Case("3x3-valid-kernel-near-map", conv(3, 2, (4, 3), 3)),
+    Case("5x5-valid", conv(2, 2, (7, 9), 5)),
+    Case("7x7-same", conv(2, 2, (5, 8), 7, padding=3)),
+    Case("7x7-stride2-bias", conv(3, 2, (15, 14), 7, stride=2, padding=3, bias=True), batch=3),
+    Case("asymmetric", conv(3, 2, (6, 5), (4, 2), padding="same", bias=True)),
+    Case("dilated-beyond-map", conv(3, 2, (3, 4), 3, padding=4, dilation=2)),
+    Case("channels-beyond-tile", conv(33, 2, (4, 4), 3, padding=1)),
+    Case("parts", conv(4, 2, (19, 17), 3, padding=1, bias=True), batch=5),
+)
+EACH_LAG_CASE = pytest.mark.parametrize("case", LAG_CASES, ids=lambda case: case.name)
+
 # Sizes [K, D] of layers that are preconditioned together; a leading number is that of groups.
 LAYERS = ((5, 28), (3, 70, 19), (130, 1), (64, 64), (1, 9, 9), (17, 65))
 
@@ -118,9 +138,11 @@ def assert_right(out: Tensor, *, plain: Tensor, expected: Tensor, terms: int, op
     assert relative_error(out, expected) <= max(4 * relative_error(plain, expected), rounding)
 
 
-def check_input_factor(case: Case, dtype: torch.dtype, device: str, operand_rounding: float = 0.0) -> None:
+def check_input_factor(
+    case: Case, dtype: torch.dtype, device: str, operand_rounding: float = 0.0, *, by: str = "triton_implicit_gemm"
+) -> None:
     a, _ = case.operands(dtype, device)
-    out = input_factor(a, case.geometry, implementation="triton_implicit_gemm")
+    out = input_factor(a, case.geometry, implementation=by)
     plain = input_factor(a, case.geometry, implementation="reference")
     expected = input_factor(a.double(), case.geometry, implementation="reference")
     assert out.dtype == torch.float32

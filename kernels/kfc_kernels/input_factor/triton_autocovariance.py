@@ -332,6 +332,7 @@ def writing(geometry: ConvGeometry, terms: int, *, averages: bool) -> dict[str, 
         "AVERAGES": averages,
         "BE": ELEMENTS_OF_A_BLOCK,
         "num_warps": 4,
+        "num_stages": 2,
         "enable_fp_fusion": True,
     }
 
