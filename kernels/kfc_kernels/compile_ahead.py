@@ -48,6 +48,7 @@ class Binary:
         shared: Bytes of shared memory of one program.
         tensor_columns: Columns of tensor memory of one program (sm_100).
         warps: Warps of one program (on AMD, waves).
+        stages: Stages of its software pipelines.
         matrix_instructions: Matrix instructions in the code by family, from `MATRIX_INSTRUCTIONS`.
     """
 
@@ -58,6 +59,7 @@ class Binary:
     shared: int
     tensor_columns: int
     warps: int
+    stages: int
     matrix_instructions: Mapping[str, int]
 
     @property
@@ -139,4 +141,5 @@ def compile_ahead(kernel: Any, types: Mapping[str, str], configuration: Mapping[
         shared=compiled.metadata.shared,
         tensor_columns=getattr(compiled.metadata, "tmem_size", None) or 0,
         warps=compiled.metadata.num_warps,
+        stages=compiled.metadata.num_stages,
     )

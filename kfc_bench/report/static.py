@@ -78,7 +78,7 @@ def static_row(launch: Launch, target: str) -> dict[str, Any]:
         "triton": compiling_triton(),
         "tile": " ".join(f"{name}={side}" for name, side in sides.items()),
         "warps": binary.warps,
-        "stages": launch.configuration["num_stages"],
+        "stages": binary.stages,
         "registers": binary.registers,
         "stack_bytes": binary.stack,
         "spill_load_bytes": binary.spill_loads,

@@ -13,7 +13,7 @@ KIB = 1024
 
 
 def binary(*, registers=32, shared=0, warps=4, tensor_columns=0):
-    return Binary(registers, 0, 0, 0, shared, tensor_columns, warps, {})
+    return Binary(registers, 0, 0, 0, shared, tensor_columns, warps, 3, {})
 
 
 def test_every_target_has_a_processor():
