@@ -81,11 +81,12 @@ def multiplying(products: str) -> Iterator[torch.dtype]:
         torch.backends.cuda.matmul.fp32_precision = before
 
 
-def launches(layers: Mapping[str, ConvGeometry] = HEADLINE) -> list[Launch]:
+def launches(layers: Mapping[str, ConvGeometry] = HEADLINE, target: str = "sm_90") -> list[Launch]:
     """List the launches of every implementation whose module has an ``ahead_of_time``.
 
     Args:
         layers: Layers by label.
+        target: The architecture, by its name in `kfc_kernels.compile_ahead.TARGETS`.
 
     Returns:
         One launch per kernel, layer and products; where all layers share one, one per kernel and products.
@@ -101,7 +102,7 @@ def launches(layers: Mapping[str, ConvGeometry] = HEADLINE) -> list[Launch]:
                 with multiplying(products) as dtype:
                     for layer, geometry in layers.items():
                         if entry.declines(Case(geometry, dtype, torch.device("cuda"))) is None:
-                            for kernel, triple in _named(describe(geometry, dtype)):
+                            for kernel, triple in _named(describe(geometry, dtype, target)):
                                 described.setdefault(kernel, {})[layer] = triple
                 for kernel, by_layer in described.items():
                     triples = list(by_layer.values())

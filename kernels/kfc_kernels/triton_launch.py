@@ -72,6 +72,16 @@ def splits(tiles: int, steps: int, device: torch.device) -> int:
     return min(triton.cdiv(2 * processors, tiles), steps)
 
 
+def architecture(device: torch.device) -> str:
+    """Name a device's architecture as `kfc_kernels.compile_ahead.TARGETS` does; Hopper where there is no GPU."""
+    if device.type != "cuda":
+        return "sm_90"
+    if torch.version.hip is not None:
+        return "gfx942"
+    major, _ = torch.cuda.get_device_capability(device)
+    return {9: "sm_90"}.get(major, "sm_100" if major > 9 else "sm_80")
+
+
 def on_device_of(tensor: Tensor) -> AbstractContextManager[None]:
     """Return a context in which the tensor's GPU is the current one, where Triton launches; without a GPU, nothing."""
     return torch.cuda.device_of(tensor)

@@ -110,7 +110,7 @@ def static_frame(wanted: Callable[[Mapping[str, Any]], bool]) -> pd.DataFrame:
     chosen = [
         (launch, target)
         for target in TARGETS
-        for launch in launches()
+        for launch in launches(target=target)
         if wanted(dict(zip(KEY, (launch.kernel, launch.layer, launch.products, target), strict=True)))
     ]
     if not chosen:

@@ -183,7 +183,7 @@ def test_interpreted_kernels_are_not_compiled_ahead():
     ahead = importlib.import_module("kfc_kernels.compile_ahead")
     launch = importlib.import_module("kfc_kernels.input_factor.triton_implicit_gemm").ahead_of_time
     with pytest.raises(TypeError, match="unset TRITON_INTERPRET"):
-        ahead.compile_ahead(*launch(SMALL.geometry, torch.float32)[0], ahead.TARGETS["sm_90"])
+        ahead.compile_ahead(*launch(SMALL.geometry, torch.float32, "sm_90")[0], ahead.TARGETS["sm_90"])
 
 
 def test_counts_beyond_32_bits_are_refused():

@@ -31,7 +31,7 @@ UNUSUAL = {
     "linear-shared": ConvGeometry.linear(512, 512, shared=(128,), bias=True),
 }
 MATRIX_PRODUCTS = ("tf32", "float16")
-ELSEWHERE = ("3x3-stride2-bias", EVERY_LAYER)
+ELSEWHERE = ("3x3-stride2-bias", "3x3-128", EVERY_LAYER)
 
 EXCEPTIONS: dict[tuple[str, str, str], str] = {}
 """Launches that may spill on Hopper or lack wgmma, by kernel, layer and products, and why."""
@@ -103,9 +103,16 @@ def test_hopper_with_unusual_layers(launch):
     assert_fit_for_hopper(launch, binary.spilled, binary.matrix_instructions)
 
 
-@pytest.mark.parametrize("target", [target for target in TARGETS if target != "sm_90"])
-@pytest.mark.parametrize("launch", named(launch for launch in launches() if launch.layer in ELSEWHERE))
-def test_elsewhere(launch, target):
+@pytest.mark.parametrize(
+    ("target", "launch"),
+    [
+        pytest.param(target, *parameter.values, id=f"{target}-{parameter.id}")
+        for target in TARGETS
+        if target != "sm_90"
+        for parameter in named(launch for launch in launches(target=target) if launch.layer in ELSEWHERE)
+    ],
+)
+def test_elsewhere(target, launch):
     row = static_row(launch, target)
     families = {"sm_80": "mma.sync", "sm_100": "tcgen05.mma", "gfx942": "v_mfma"}
     if launch.products != "ieee" and rows_of_sums(launch) >= 64:

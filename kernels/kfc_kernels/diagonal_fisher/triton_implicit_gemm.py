@@ -103,12 +103,13 @@ def configuration(a: Tensor, g: Tensor, geometry: ConvGeometry) -> dict[str, Any
     }
 
 
-def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype) -> Ahead:
+def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype, target: str) -> Ahead:  # noqa: ARG001
     """Describe the launch for contiguous operands, for `kfc_kernels.compile_ahead`.
 
     Args:
         geometry: The layer.
         dtype: Element type of the operands.
+        target: The architecture; all have the same launches.
 
     Returns:
         The kernel, the types of its arguments, and its `configuration`, in a list of one.

@@ -27,19 +27,26 @@ def declines_triton_lags(case: Case) -> str | None:
     return declines_gather(case) or declines_lags(case)
 
 
-def _implementation(
-    name: str, work: Callable[[Case], Work], declines: Callable[[Case], str | None] = takes_anything
-) -> Implementation:
-    return Implementation(name, f"{MODULES}.{name}", "input_factor", declines, predictor(name, work))
+WORK: dict[str, Callable[[Case], Work]] = {
+    "triton_autocovariance": triton_autocovariance_work,
+    "triton_implicit_gemm": implicit_gemm_work,
+    "autocovariance": autocovariance_work,
+    "reference": reference_work,
+}
+"""Counts the work of each implementation."""
+
+
+def _implementation(name: str, declines: Callable[[Case], str | None] = takes_anything) -> Implementation:
+    return Implementation(name, f"{MODULES}.{name}", "input_factor", declines, predictor(name, WORK[name]))
 
 
 OPERATOR = Operator(
     "input_factor",
     (
-        _implementation("triton_autocovariance", triton_autocovariance_work, declines_triton_lags),
-        _implementation("triton_implicit_gemm", implicit_gemm_work, declines_gather),
-        _implementation("autocovariance", autocovariance_work, declines_lags),
-        _implementation("reference", reference_work),
+        _implementation("triton_autocovariance", declines_triton_lags),
+        _implementation("triton_implicit_gemm", declines_gather),
+        _implementation("autocovariance", declines_lags),
+        _implementation("reference"),
     ),
 )
 

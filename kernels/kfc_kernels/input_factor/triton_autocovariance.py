@@ -22,6 +22,8 @@ from kfc_kernels.patches import with_zeros_padding
 from kfc_kernels.results import store
 from kfc_kernels.triton_launch import (
     POINTERS,
+    Ahead,
+    architecture,
     check_indices,
     exact,
     meta_input,
@@ -281,21 +283,28 @@ def pixel_block(examples: int, height: int, width: int, pixels: int) -> tuple[in
     return min(blocks, key=lambda block: (covered(block), -block[2], -block[1]))
 
 
-def configuration(dtype: torch.dtype, geometry: ConvGeometry, batch: int) -> dict[str, Any]:
+def configuration(dtype: torch.dtype, geometry: ConvGeometry, batch: int, target: str) -> dict[str, Any]:
     """Choose the constants and options of the launch that sums.
 
     Args:
         dtype: Element type of the input.
         geometry: The layer, on two axes, with zeros padding.
         batch: Examples N.
+        target: The architecture, by its name in `kfc_kernels.compile_ahead.TARGETS`.
 
     Returns:
         Keyword arguments of the launch.
     """
     channels = geometry.in_channels // geometry.groups
-    rows = tile(channels, largest=32 if exact(dtype) else 128)
-    columns = tile(channels, largest=32 if exact(dtype) else 64)
-    pixels = 64 if dtype.itemsize == 2 else 16 if exact(dtype) else 32
+    # Where no hardware copies blocks, each thread keeps their addresses in registers, and shared memory is smaller.
+    copies = target in ("sm_90", "sm_100")
+    rows = tile(channels, largest=32 if exact(dtype) else 128 if copies else 64)
+    columns = tile(channels, largest=32 if exact(dtype) or not copies else 64)
+    pixels = 16 if exact(dtype) else (128 if copies else 64) // dtype.itemsize
+    options = product_options(rows, columns * LAGS_TOGETHER, dtype)
+    if target == "sm_100" and not exact(dtype):
+        # There, sums lie in tensor memory, not in the threads' registers.
+        options["num_warps"] = 4
     height, width = geometry.in_size
     examples, block_y, block_x = pixel_block(batch, height, width, pixels)
     pitch = group_pitch(geometry, dtype)
@@ -317,7 +326,7 @@ def configuration(dtype: torch.dtype, geometry: ConvGeometry, batch: int) -> dic
         "BN": examples,
         "BY": block_y,
         "BX": block_x,
-        **product_options(rows, columns * LAGS_TOGETHER, dtype),
+        **options,
     }
 
 
@@ -362,12 +371,13 @@ def tables(geometry: ConvGeometry, device: torch.device) -> tuple[Tensor, Tensor
     )
 
 
-def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype) -> list[tuple[Any, dict[str, str], dict[str, Any]]]:
+def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype, target: str) -> Ahead:
     """Describe both launches, for `kfc_kernels.compile_ahead`.
 
     Args:
         geometry: The layer.
         dtype: Element type of the input.
+        target: The architecture.
 
     Returns:
         Of each, the kernel, the types of its arguments, and its constants and options.
@@ -384,7 +394,7 @@ def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype) -> list[tuple[Any,
         **dict.fromkeys(("scale", "decay"), "fp32"),
     }
     return [
-        (lag_sums_kernel, summing, configuration(dtype, layer, 32)),
+        (lag_sums_kernel, summing, configuration(dtype, layer, 32, target)),
         (factor_kernel, written, writing(layer, terms.shape[1], averages=True)),
     ]
 
@@ -410,7 +420,7 @@ def unstrided_factor(a: Tensor, layer: ConvGeometry, out: Tensor | None = None, 
     maps = channels_last(a, layer)
     check_indices("input_factor", pixels=maps[..., 0, 0].numel(), factor_elements=dim * dim)
     items, terms, slots = tables(layer, a.device)
-    launch = configuration(a.dtype, layer, batch)
+    launch = configuration(a.dtype, layer, batch, architecture(a.device))
     tiles = groups * triton.cdiv(channels, launch["BM"]) * triton.cdiv(channels, launch["BC"])
     blocks = zip((batch, *layer.in_size), (launch["BN"], launch["BY"], launch["BX"]), strict=True)
     steps = math.prod(triton.cdiv(size, block) for size, block in blocks)

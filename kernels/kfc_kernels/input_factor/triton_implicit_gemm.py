@@ -167,12 +167,13 @@ def configuration(a: Tensor, geometry: ConvGeometry, *, final: bool) -> dict[str
     }
 
 
-def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype) -> Ahead:
+def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype, target: str) -> Ahead:  # noqa: ARG001
     """Describe the launches for a contiguous input, for `kfc_kernels.compile_ahead`.
 
     Args:
         geometry: The layer.
         dtype: Element type of the input.
+        target: The architecture; all have the same launches.
 
     Returns:
         Kernel, types of its arguments and its configuration: of the product, the final one last, and of the sum.

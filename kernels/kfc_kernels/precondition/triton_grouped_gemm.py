@@ -82,12 +82,13 @@ def configuration(dtype: torch.dtype) -> dict[str, Any]:
     }
 
 
-def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype) -> Ahead:  # noqa: ARG001
+def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype, target: str) -> Ahead:  # noqa: ARG001
     """Describe the launch for `kfc_kernels.compile_ahead`.
 
     Args:
         geometry: A layer; all have the same launch.
         dtype: Element type of the matrices.
+        target: The architecture; all have the same launches.
 
     Returns:
         The kernel, the types of its arguments, and its `configuration`, in a list of one.
