@@ -38,8 +38,8 @@ class Rates:
 # Fitted to the times in results/cpu/dispatch-fit, two cores, float32 (`kfc-bench choices`). On another CPU all of them
 # shift; their ratios decide.
 CPU = {
-    "reference": Rates(flops=4.36e11, bytes=1.10e10, call=3.6e-6),
-    "autocovariance": Rates(flops=3.15e11, bytes=1.03e10, call=6.4e-6),
+    "reference": Rates(flops=4.31e11, bytes=1.02e10, call=8.5e-6),
+    "autocovariance": Rates(flops=3.11e11, bytes=7.93e9, call=8.1e-6),
 }
 
 # An H100's by its data sheet, less what no kernel reaches; not measured. Its cache is as others have measured it.
