@@ -24,11 +24,11 @@ from kfc_kernels.results import accumulation_dtype, store
 
 # Bytes of input that are multiplied together, of sums that are held together, of the result that is written at once.
 CHUNK_BYTES = 2**24
-SUMS_BYTES = 2**24
+SUMS_BYTES = 10 * 2**20
 ROWS_BYTES = 2**22
 
 # Channels of a group that a tile has at least, if there are as many.
-CHANNELS_OF_A_TILE = 256
+CHANNELS_OF_A_TILE = 128
 
 # Channels of a group from which on a lag's products are matrix products, not a part of one weight gradient.
 CHANNELS_OF_A_PRODUCT = 200
@@ -145,10 +145,12 @@ def convolves(flat: ConvGeometry) -> bool:
 
 
 def tiles_of(channels: int, axes: Sequence[Axis], groups: int, element_size: int) -> list[slice]:
-    """Cut a group's channels so that the sums of two tiles stay within `SUMS_BYTES`, if there are enough channels."""
-    matrices = groups * math.prod(len(axis.lags) + len(axis.edges) for axis in axes)
-    most = math.isqrt(SUMS_BYTES // (2 * matrices * element_size))
-    size = math.ceil(channels / math.ceil(channels / max(CHANNELS_OF_A_TILE, most)))
+    """Cut a group's channels so that sums stay within `SUMS_BYTES`: those of one tile, or of two in both orders."""
+    pair_bytes = element_size * groups * math.prod(len(axis.lags) + len(axis.edges) for axis in axes)
+    size = channels
+    if pair_bytes * channels**2 > SUMS_BYTES:
+        most = max(CHANNELS_OF_A_TILE, math.isqrt(SUMS_BYTES // (2 * pair_bytes)))
+        size = math.ceil(channels / math.ceil(channels / most))
     return [slice(start, min(start + size, channels)) for start in range(0, channels, size)]
 
 
