@@ -52,7 +52,7 @@ def test_every_layer_of_the_suite_has_the_reference_and_the_plain_formulas():
     groups = {}
     for case in peers_cases():
         groups.setdefault(case.group, set()).add(case.implementation)
-    assert len(groups) == 5
+    assert len(groups) == 6
     plain = {name for name, entry in contestants().items() if entry.package is None and not name.endswith("_api")}
     assert all({"reference", *plain} <= names for names in groups.values())
 
