@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+import pytest
 
 from kfc_kernels.input_factor.forecast import gpu_forecast
 
-PAGE = (Path(__file__).parents[2] / "kernels" / "README.md").read_text()
+KERNELS = Path(__file__).parents[2] / "kernels"
+PAGE = (KERNELS / "README.md").read_text()
 
 
 def test_the_page_s_predictions_are_the_model_s():
@@ -20,3 +24,14 @@ def test_a_floor_is_below_its_prediction():
     for cell in cells:
         floor, predicted = cell.split()[0], cell.split()[2]
         assert int(floor) <= int(predicted)
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", PAGE))))
+def test_the_page_s_links_lead_somewhere(target):
+    assert (KERNELS / target).exists()
+
+
+def test_the_page_lists_every_folder_of_operators():
+    folders = {path.parent.name for path in (KERNELS / "kfc_kernels").glob("*/__init__.py")}
+    listed = re.findall(r"^\| (`.*?) \|", PAGE.partition("## The input factor")[0], re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", " ".join(listed))) == folders
