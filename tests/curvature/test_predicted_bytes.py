@@ -1,4 +1,4 @@
-"""Predicted against measured memory, phase by phase: never off by more than a factor of two where it matters; of the plain operators, which predictions are of."""
+"""Predicted against measured memory of the plain operators, phase by phase: within a factor of two where it matters."""
 
 import pytest
 import torch
