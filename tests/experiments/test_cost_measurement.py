@@ -237,10 +237,12 @@ def test_an_implementation_that_declines():
 # One layer by hand: 3 -> 4 channels on 6x5 maps, 3x3 with padding and a bias: D = 28, |T| = 30, N = 8.
 N, T, K, D = 8, 30, 4, 28
 INPUTS, GRADIENTS, FORM = N * 3 * 30, N * K * T, 2 * N * T * K * D
+# Pairs of pixels at the 12 lags beside lag 0, whose products of channels are symmetric: by rows of lags.
+PAIRS = 6 * (4 + 3) + 5 * (3 + 4 + 5 + 4 + 3) + 4 * (3 + 4 + 5 + 4 + 3)
 WORK = {
     ("kfc", "accumulate"): (
         2 * N * T * (D**2 + K**2),
-        N * T * (D * (D + 1) + K * (K + 1)),
+        N * (T * 3 * 4 + PAIRS * 2 * 3**2 + T * K * (K + 1)),
         INPUTS + D**2 + GRADIENTS + K**2,
     ),
     ("kfc", "refresh"): (D**3 + K**3, D**3 + K**3, 2 * (D**2 + K**2)),
