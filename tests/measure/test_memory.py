@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -38,7 +39,12 @@ def test_memory_held_before_does_not_count():
 
 
 def test_resident_memory_sees_what_the_allocator_does_not():
-    peak, _ = peak_memory(lambda: bytearray(b"x") * (64 * MIB), "cpu")
+    def held_for_a_while():
+        held = bytearray(b"x") * (64 * MIB)
+        time.sleep(0.1)
+        return held
+
+    peak, _ = peak_memory(held_for_a_while, "cpu")
     assert peak.allocator_bytes < 4096
     assert peak.rss_bytes > 32 * MIB
 
