@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from kfc_kernels.launches import multiplying
 from tests.kernels.triton_cases import (
     EACH_CASE,
     EACH_LAG_CASE,
@@ -12,7 +13,6 @@ from tests.kernels.triton_cases import (
     check_diagonal_fisher,
     check_input_factor,
     check_precondition,
-    float32_products,
     poisoned_memory,
 )
 
@@ -28,13 +28,8 @@ __all__ = ["poisoned_memory"]
 @pytest.fixture(params=["ieee", "tf32", "float16", "bfloat16"])
 def products(request):
     """The operands' dtype and the rounding of float32 ones before products."""
-    with float32_products("tf32" if request.param == "tf32" else "ieee"):
-        yield {
-            "ieee": (torch.float32, 0.0),
-            "tf32": (torch.float32, TF32_ROUNDING),
-            "float16": (torch.float16, 0.0),
-            "bfloat16": (torch.bfloat16, 0.0),
-        }[request.param]
+    with multiplying(request.param) as dtype:
+        yield dtype, TF32_ROUNDING if request.param == "tf32" else 0.0
 
 
 @EACH_CASE

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,15 +184,6 @@ def check_precondition(dtype: torch.dtype, device: str, operand_rounding: float 
         rounding = 2 * operand_rounding + (2 * torch.finfo(dtype).eps if dtype != torch.float32 else 0.0)
         terms = expected.shape[-1] * expected.shape[-2]
         assert_right(out, plain=plain, expected=expected, terms=terms, operand_rounding=rounding)
-
-
-@contextmanager
-def float32_products(precision: str) -> Iterator[None]:
-    """Multiply float32 matrices as ``"ieee"`` or ``"tf32"`` says."""
-    before = torch.backends.cuda.matmul.fp32_precision
-    torch.backends.cuda.matmul.fp32_precision = precision
-    yield
-    torch.backends.cuda.matmul.fp32_precision = before
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -13,24 +11,14 @@ from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.input_factor import WORK
 from kfc_kernels.input_factor.rates import ASSUMED_SHARE, Rates, gpu_rates
 from kfc_kernels.input_factor.work import Work
+from kfc_kernels.launches import multiplying
 
 # Channels, side of the map, kernel.
 HEADLINES = (64, 56, 3), (128, 28, 3), (256, 14, 3), (512, 7, 3), (32, 16, 5)
 BATCHES = 32, 128
 
-# The dtype of the input, and torch's switch for float32 products.
-PRODUCTS = {"bf16": (torch.bfloat16, "ieee"), "tf32": (torch.float32, "tf32"), "ieee": (torch.float32, "ieee")}
-
-
-@contextmanager
-def float32_products(precision: str) -> Iterator[None]:
-    """Set torch's switch for float32 matrix products for a while."""
-    before = torch.backends.cuda.matmul.fp32_precision
-    torch.backends.cuda.matmul.fp32_precision = precision
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.fp32_precision = before
+# Kinds of products by the page's short names.
+PRODUCTS = {"bf16": "bfloat16", "tf32": "tf32", "ieee": "ieee"}
 
 
 def at_full_rates(name: str, assumed: Rates) -> Rates:
@@ -57,10 +45,10 @@ def gpu_forecast() -> str:
     for batch in BATCHES:
         for channels, size, kernel in HEADLINES:
             geometry = ConvGeometry.conv(channels, channels, (size, size), kernel, padding=kernel // 2)
-            for products, (dtype, precision) in PRODUCTS.items():
-                case = Case(geometry, dtype, torch.device("cuda"), batch)
+            for products, kind in PRODUCTS.items():
                 cells, predicted = [], {}
-                with float32_products(precision):
+                with multiplying(kind) as dtype:
+                    case = Case(geometry, dtype, torch.device("cuda"), batch)
                     for name, count in WORK.items():
                         work, assumed = count(case), gpu_rates(name, dtype)
                         full = at_full_rates(name, assumed)
