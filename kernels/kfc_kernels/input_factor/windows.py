@@ -8,7 +8,7 @@ misses.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from kfc_kernels.geometry import ConvGeometry
 
@@ -90,6 +90,7 @@ class Axis:
         return first, second
 
 
+@lru_cache(maxsize=1024)
 def axes_of(geometry: ConvGeometry) -> tuple[Axis, ...]:
     """Describe the axes of a stride-1 layer with zeros padding; the first one has the lags of a half-plane."""
     return tuple(

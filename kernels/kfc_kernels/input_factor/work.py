@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from kfc_kernels.dispatch import Case
 from kfc_kernels.geometry import ConvGeometry
@@ -38,6 +39,7 @@ class Work:
     cached: float = 0.0
 
 
+@lru_cache(maxsize=1024)
 def unstrided(geometry: ConvGeometry) -> ConvGeometry:
     """Describe the stride-1 layer with zeros padding or none whose patches hold those of ``geometry``."""
     if geometry.padding_mode != "zeros":
@@ -46,7 +48,8 @@ def unstrided(geometry: ConvGeometry) -> ConvGeometry:
     return stride_one_geometry(geometry)
 
 
-def lag_pairs(geometry: ConvGeometry) -> list[int]:
+@lru_cache(maxsize=1024)
+def lag_pairs(geometry: ConvGeometry) -> tuple[int, ...]:
     """Count the pairs of pixels of one map at each lag of a half-space.
 
     Args:
@@ -57,7 +60,7 @@ def lag_pairs(geometry: ConvGeometry) -> list[int]:
     """
     axes = axes_of(geometry)
     lags = (lag for lag in itertools.product(*(axis.lags for axis in axes)) if lag >= (0,) * len(axes))
-    return [math.prod(axis.pairs(part) for axis, part in zip(axes, lag, strict=True)) for lag in lags]
+    return tuple(math.prod(axis.pairs(part) for axis, part in zip(axes, lag, strict=True)) for lag in lags)
 
 
 def layer_of(case: Case) -> tuple[ConvGeometry, int]:
