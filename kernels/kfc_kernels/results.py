@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -47,3 +49,35 @@ def store(new: Tensor, out: Tensor | None, decay: float | None) -> Tensor:
     if not decay:
         return out.copy_(new.detach())
     return out.mul_(decay).add_(new.detach(), alpha=1 - decay)
+
+
+def accumulate(
+    write: Callable[[Tensor, float], None],
+    shape: tuple[int, ...],
+    device: torch.device,
+    out: Tensor | None,
+    decay: float | None,
+) -> Tensor:
+    """Have a kernel write its float32 result where the caller wants it, by way of a fresh tensor where it cannot.
+
+    Args:
+        write: Computes ``target <- kept * target + (1 - kept) * new`` for a contiguous target and a number kept; reads
+            the target only if that is not 0.
+        shape: Shape of the result.
+        device: Where it lies.
+        out: As in `store`.
+        decay: As in `store`.
+
+    Returns:
+        ``out``, or a fresh tensor if it is None.
+
+    Raises:
+        ValueError: As `store`.
+    """
+    wanted = shape, torch.float32, device
+    if out is not None and out.is_contiguous() and (out.shape, out.dtype, out.device) == wanted:
+        write(out, decay or 0.0)
+        return out
+    fresh = torch.empty(shape, dtype=torch.float32, device=device)
+    write(fresh, 0.0)
+    return store(fresh, out, decay)

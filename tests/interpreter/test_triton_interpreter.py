@@ -10,20 +10,28 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+import kfc_kernels
 from kfc_kernels import ConvGeometry, UnsupportedError, diagonal_fisher, input_factor, precondition
+from kfc_kernels.catalogue import OPERATORS
 from kfc_kernels.triton_launch import check_indices
 from tests.kernels.triton_cases import (
+    CASES,
     EACH_CASE,
+    EACH_IMPLEMENTATION,
     EACH_LAG_CASE,
+    FEW_CASES,
+    LAYERWISE,
+    TRITON,
     Case,
     channels_last,
-    check_diagonal_fisher,
-    check_input_factor,
+    check,
+    check_dense,
+    check_diagonal_step,
     check_precondition,
     contiguous,
-    has_lags,
     layer_matrices,
     poisoned_memory,
+    takes,
 )
 
 triton = pytest.importorskip("triton")
@@ -49,27 +57,63 @@ def doubled(matrix):
     return matrix.double()
 
 
-@EACH_DTYPE
 @EACH_CASE
-def test_input_factor(case, dtype):
-    check_input_factor(case, dtype, "cpu")
+@EACH_IMPLEMENTATION
+def test_layers(operator, by, case):
+    if not takes(operator, by, case, torch.float32, "cpu"):
+        pytest.skip("declined")
+    check(operator, by, case, torch.float32, "cpu")
+
+
+@pytest.mark.parametrize("case", FEW_CASES, ids=lambda case: case.name)
+@EACH_IMPLEMENTATION
+def test_layers_in_half_precision(operator, by, case):
+    if not takes(operator, by, case, torch.float16, "cpu"):
+        pytest.skip("declined")
+    check(operator, by, case, torch.float16, "cpu")
 
 
 @EACH_DTYPE
 @EACH_LAG_CASE
 def test_input_factor_by_lags(case, dtype):
-    check_input_factor(case, dtype, "cpu", by="triton_autocovariance")
-
-
-@EACH_DTYPE
-@EACH_CASE
-def test_diagonal_fisher(case, dtype):
-    check_diagonal_fisher(case, dtype, "cpu")
+    check("input_factor", "triton_autocovariance", case, dtype, "cpu")
 
 
 @EACH_DTYPE
 def test_precondition(dtype):
     check_precondition(dtype, "cpu")
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("momentum", [None, 0.0, 0.9])
+def test_diagonal_step(dtype, momentum):
+    check_diagonal_step(dtype, "cpu", momentum=momentum)
+
+
+@EACH_DTYPE
+def test_dense(dtype):
+    check_dense(dtype, "cpu")
+
+
+def test_every_triton_implementation_is_tested():
+    elsewhere = {"triton_grouped_gemm", "triton_foreach", "triton_matvec"}
+    everything = {
+        (operator.name, entry.name)
+        for operator in OPERATORS.values()
+        for entry in operator.table
+        if "triton" in entry.name
+    }
+    assert {pair for pair in everything if pair[1] not in elsewhere} == set(TRITON)
+
+
+@pytest.mark.parametrize("name", ["3x3-same-bias", "groups", "linear-shared", "three-vectors"])
+@pytest.mark.parametrize("operator", ["block_fisher", "mini_block_fisher", "eigenvalue_correction"])
+def test_chunks_of_gradients_add_up(operator, name, monkeypatch):
+    monkeypatch.setattr("kfc_kernels.triton_gradients.CHUNK_BYTES", 1)
+    (case,) = (case for case in CASES if case.name == name)
+    for implementation in (by for of, by in TRITON if of == operator):
+        if takes(operator, implementation, case, torch.float32, "cpu"):
+            check(operator, implementation, case, torch.float32, "cpu")
 
 
 @st.composite
@@ -103,23 +147,21 @@ def cases(draw):
 )
 @given(cases())
 def test_drawn_layers(case):
-    check_input_factor(case, torch.float32, "cpu")
-    check_diagonal_fisher(case, torch.float32, "cpu")
-    if has_lags(case.geometry):
-        check_input_factor(case, torch.float32, "cpu", by="triton_autocovariance")
+    for operator, by in TRITON:
+        if takes(operator, by, case, torch.float32, "cpu"):
+            check(operator, by, case, torch.float32, "cpu")
 
 
 @pytest.mark.parametrize("decay", [None, 0.0, 0.75, 1.0])
 @pytest.mark.parametrize("case", [SMALL, UNORDERED], ids=lambda case: case.name)
 @pytest.mark.parametrize("place", [contiguous, transposed, doubled], ids=lambda place: place.__name__)
 def test_running_averages(decay, case, place):
-    a, g = case.operands(torch.float32, "cpu")
+    operands = case.operands(torch.float32, "cpu")
     runs = [
-        partial(input_factor, a, case.geometry, implementation="triton_implicit_gemm"),
-        partial(diagonal_fisher, a, g, case.geometry, implementation="triton_implicit_gemm"),
+        partial(getattr(kfc_kernels, operator), *LAYERWISE[operator].arguments(case, *operands), implementation=by)
+        for operator, by in TRITON
+        if takes(operator, by, case, torch.float32, "cpu")
     ]
-    if has_lags(case.geometry):
-        runs.append(partial(input_factor, a, case.geometry, implementation="triton_autocovariance"))
     for run in runs:
         fresh = run()
         before = torch.full_like(fresh, float("nan") if decay is None else 2.0)
@@ -140,8 +182,10 @@ def test_an_average_of_another_shape_is_refused():
 def test_channels_that_are_loaded_together(dtype, bias):
     geometry = ConvGeometry.conv(32, 2, (5, 6), 3, padding=1, groups=2, bias=bias)
     for layout in (contiguous, channels_last):
-        check_input_factor(Case("together", geometry, layout=layout), dtype, "cpu")
-        check_diagonal_fisher(Case("together", geometry, layout=layout), dtype, "cpu")
+        for operator, by in TRITON:
+            case = Case("together", geometry, layout=layout)
+            if takes(operator, by, case, dtype, "cpu"):
+                check(operator, by, case, dtype, "cpu")
 
 
 def test_operands_of_unlike_dtypes_meet_in_float32():

@@ -8,12 +8,15 @@ import torch
 from kfc_kernels.launches import multiplying
 from tests.kernels.triton_cases import (
     EACH_CASE,
+    EACH_IMPLEMENTATION,
     EACH_LAG_CASE,
     TF32_ROUNDING,
-    check_diagonal_fisher,
-    check_input_factor,
+    check,
+    check_dense,
+    check_diagonal_step,
     check_precondition,
     poisoned_memory,
+    takes,
 )
 
 pytestmark = [
@@ -33,29 +36,30 @@ def products(request):
 
 
 @EACH_CASE
-def test_input_factor(case, products):
+@EACH_IMPLEMENTATION
+def test_layers(operator, by, case, products):
     dtype, operand_rounding = products
-    check_input_factor(case, dtype, "cuda", operand_rounding)
+    if not takes(operator, by, case, dtype, "cuda"):
+        pytest.skip("declined")
+    check(operator, by, case, dtype, "cuda", operand_rounding)
 
 
 @EACH_LAG_CASE
-def test_input_factor_by_lags(case, products):
+@pytest.mark.parametrize("by", ["triton_autocovariance", "autocovariance"])
+def test_input_factor_by_lags(case, products, by):
     dtype, operand_rounding = products
-    check_input_factor(case, dtype, "cuda", operand_rounding, by="triton_autocovariance")
-
-
-@EACH_LAG_CASE
-def test_input_factor_by_lags_in_torch(case, products):
-    dtype, operand_rounding = products
-    check_input_factor(case, dtype, "cuda", operand_rounding, by="autocovariance")
-
-
-@EACH_CASE
-def test_diagonal_fisher(case, products):
-    dtype, operand_rounding = products
-    check_diagonal_fisher(case, dtype, "cuda", operand_rounding)
+    check("input_factor", by, case, dtype, "cuda", operand_rounding)
 
 
 def test_precondition(products):
     dtype, operand_rounding = products
     check_precondition(dtype, "cuda", operand_rounding)
+
+
+@pytest.mark.parametrize("momentum", [None, 0.0, 0.9])
+def test_diagonal_step(products, momentum):
+    check_diagonal_step(products[0], "cuda", momentum=momentum)
+
+
+def test_dense(products):
+    check_dense(products[0], "cuda")

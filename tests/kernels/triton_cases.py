@@ -11,7 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from kfc_kernels import ConvGeometry, diagonal_fisher, dispatch, input_factor, precondition
+import kfc_kernels
+from kfc_kernels import ConvGeometry, dispatch, precondition, precondition_dense, precondition_diagonal
+from kfc_kernels.catalogue import OPERATORS
 from kfc_kernels.input_factor.work import declines_lags
 
 # c of the tolerance c*sqrt(N|T|)*eps.
@@ -137,28 +139,96 @@ def assert_right(out: Tensor, *, plain: Tensor, expected: Tensor, terms: int, op
     assert relative_error(out, expected) <= max(4 * relative_error(plain, expected), rounding)
 
 
-def check_input_factor(
-    case: Case, dtype: torch.dtype, device: str, operand_rounding: float = 0.0, *, by: str = "triton_implicit_gemm"
-) -> None:
-    a, _ = case.operands(dtype, device)
-    out = input_factor(a, case.geometry, implementation=by)
-    plain = input_factor(a, case.geometry, implementation="reference")
-    expected = input_factor(a.double(), case.geometry, implementation="reference")
-    assert out.dtype == torch.float32
-    assert relative_error(out, out.mT.double()) <= torch.finfo(torch.float32).eps
-    terms = case.batch * case.geometry.positions
-    assert_right(out, plain=plain, expected=expected, terms=terms, operand_rounding=operand_rounding)
+def orthogonal(geometry: ConvGeometry, size: int) -> Tensor:
+    """Random bases in float32, ``[size, size]``, with groups ``[groups, size, size]``."""
+    generator = torch.Generator().manual_seed(size)
+    drawn = torch.randn(geometry.grouped(size, size), generator=generator, dtype=torch.float64)
+    return torch.linalg.qr(drawn).Q.float()
 
 
-def check_diagonal_fisher(case: Case, dtype: torch.dtype, device: str, operand_rounding: float = 0.0) -> None:
-    a, g = case.operands(dtype, device)
-    out = diagonal_fisher(a, g, case.geometry, implementation="triton_implicit_gemm")
-    plain = diagonal_fisher(a, g, case.geometry, implementation="reference")
-    expected = diagonal_fisher(a.double(), g.double(), case.geometry, implementation="reference")
-    assert out.dtype == torch.float32
-    terms = case.vectors * case.batch * case.geometry.positions
+Arguments = Callable[[Case, Tensor, Tensor], list[Any]]
+
+
+@dataclass(frozen=True)
+class Layerwise:
+    """An operator of one layer: what it takes, and how its result's error follows from its operands'.
+
+    Attributes:
+        arguments: From a case, ``a`` and ``g`` to the operator's arguments; tensors among them are operands.
+        roundings: How often a rounding of operands before a product counts in the result.
+    """
+
+    arguments: Arguments
+    roundings: int = 1
+
+
+LAYERWISE = {
+    "input_factor": Layerwise(lambda case, a, _: [a, case.geometry]),
+    "output_factor": Layerwise(lambda case, _, g: [g, case.geometry]),
+    "reduced_input_factor": Layerwise(lambda case, a, _: [a, case.geometry]),
+    "reduced_output_factor": Layerwise(lambda case, _, g: [g, case.geometry]),
     # A relative error of the gradient counts twice in its square.
-    assert_right(out, plain=plain, expected=expected, terms=terms, operand_rounding=2 * operand_rounding)
+    "diagonal_fisher": Layerwise(lambda case, a, g: [a, g, case.geometry], 2),
+    "mini_block_fisher": Layerwise(lambda case, a, g: [a, g, case.geometry], 3),
+    "block_fisher": Layerwise(lambda case, a, g: [a, g, case.geometry], 3),
+    "exact_fisher": Layerwise(lambda _, __, g: [g.flatten(2)]),
+    # Three products, one after the other, and then squares.
+    "eigenvalue_correction": Layerwise(
+        lambda case, a, g: [
+            *(a, g, case.geometry),
+            *(
+                orthogonal(case.geometry, size).to(a.device)
+                for size in (case.geometry.group_outputs, case.geometry.patch_dim)
+            ),
+        ],
+        6,
+    ),
+}
+"""The operators whose Triton implementations take the layers of `CASES`."""
+
+TRITON = [
+    (operator, entry.name) for operator in LAYERWISE for entry in OPERATORS[operator].table if "triton" in entry.name
+]
+EACH_IMPLEMENTATION = pytest.mark.parametrize(("operator", "by"), TRITON, ids=["-".join(pair) for pair in TRITON])
+
+FEW_CASES = [
+    case
+    for case in CASES
+    if case.name in ("3x3-same-bias", "groups", "stride-and-dilation", "circular", "linear-bias", "three-vectors")
+]
+
+
+def takes(operator: str, by: str, case: Case, dtype: torch.dtype, device: str) -> bool:
+    """Whether an implementation takes a case."""
+    asked = dispatch.Case(case.geometry, dtype, torch.device(device), case.batch)
+    return by in OPERATORS[operator].accepting(asked)
+
+
+def check(operator: str, by: str, case: Case, dtype: torch.dtype, device: str, operand_rounding: float = 0.0) -> None:
+    """Hold an implementation's result on a layer to the plain one and to float64.
+
+    Args:
+        operator: A key of `LAYERWISE`.
+        by: Its implementation.
+        case: The layer.
+        dtype: Of the operands.
+        device: Where it runs.
+        operand_rounding: Relative rounding of the operands before products, where the mode has any.
+    """
+    run, layerwise = getattr(kfc_kernels, operator), LAYERWISE[operator]
+    operands = layerwise.arguments(case, *case.operands(dtype, device))
+    wide = [operand.double() if isinstance(operand, Tensor) else operand for operand in operands]
+    out = run(*operands, implementation=by)
+    assert out.dtype == torch.float32
+    if "factor" in operator or operator in ("block_fisher", "exact_fisher"):
+        assert relative_error(out, out.mT.double()) <= torch.finfo(torch.float32).eps
+    assert_right(
+        out,
+        plain=run(*operands, implementation="reference"),
+        expected=run(*wide, implementation="reference"),
+        terms=case.vectors * case.batch * case.geometry.positions,
+        operand_rounding=layerwise.roundings * operand_rounding,
+    )
 
 
 def layer_matrices(dtype: torch.dtype, device: str) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
@@ -176,14 +246,65 @@ def layer_matrices(dtype: torch.dtype, device: str) -> tuple[list[Tensor], list[
 
 def check_precondition(dtype: torch.dtype, device: str, operand_rounding: float = 0.0) -> None:
     operands = layer_matrices(dtype, device)
-    outs = precondition(*operands, implementation="triton_grouped_gemm")
-    plains = precondition(*operands, implementation="reference")
+    norms = torch.full((2,), math.nan, device=device).unbind()
+    outs = precondition(*operands, squared_norm=norms[0], implementation="triton_grouped_gemm")
+    plains = precondition(*operands, squared_norm=norms[1], implementation="reference")
     wide = [[matrix.double() for matrix in matrices] for matrices in operands]
     for out, plain, expected in zip(outs, plains, precondition(*wide, implementation="reference"), strict=True):
         assert out.dtype == dtype
         rounding = 2 * operand_rounding + (2 * torch.finfo(dtype).eps if dtype != torch.float32 else 0.0)
         terms = expected.shape[-1] * expected.shape[-2]
         assert_right(out, plain=plain, expected=expected, terms=terms, operand_rounding=rounding)
+    close = max(1e-5, 4 * operand_rounding, 4 * torch.finfo(dtype).eps)
+    torch.testing.assert_close(*norms, rtol=close, atol=0.0)
+
+
+def check_diagonal_step(dtype: torch.dtype, device: str, *, momentum: float | None) -> None:
+    """Hold the diagonal form with its norm to float64, with momentum or without."""
+    gradients, _, _ = layer_matrices(dtype, device)
+    diagonals = [gradient.square().contiguous() for gradient in gradients]
+    buffers = None if momentum is None else [torch.ones_like(gradient) for gradient in gradients]
+    wide = None if buffers is None else [buffer.double() for buffer in buffers]
+    norms = torch.full((2,), math.nan, device=device, dtype=torch.float64).unbind()
+    options = {"momentum": momentum or 0.0}
+    outs = precondition_diagonal(
+        gradients, diagonals, 0.5, **options, buffers=buffers, squared_norm=norms[0], implementation="triton_foreach"
+    )
+    expected = precondition_diagonal(
+        [gradient.double() for gradient in gradients],
+        [diagonal.double() for diagonal in diagonals],
+        0.5,
+        **options,
+        buffers=wide,
+        squared_norm=norms[1],
+        implementation="reference",
+    )
+    for index, (out, exact) in enumerate(zip(outs, expected, strict=True)):
+        assert out.dtype == dtype
+        assert buffers is None or out is buffers[index]
+        torch.testing.assert_close(out.double(), exact, rtol=2 * torch.finfo(dtype).eps, atol=torch.finfo(dtype).eps)
+    torch.testing.assert_close(*norms, rtol=1e-5, atol=0.0)
+
+
+def check_dense(dtype: torch.dtype, device: str) -> None:
+    """Hold the dense form with its norm to float64, on blocks of unlike sizes, grouped ones and a whole network's."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator).to(device, dtype)
+
+    gradients = [draw(7, 5).mT, draw(3, 4, 6), draw(600), draw(1, 1)]
+    inverses = [draw(35, 40)[:, :35], draw(3, 24, 24), draw(600, 600).mT, draw(1, 1)]
+    norms = torch.full((2,), math.nan, device=device, dtype=torch.float64).unbind()
+    outs = precondition_dense(gradients, inverses, squared_norm=norms[0], implementation="triton_matvec")
+    wide = [[tensor.double() for tensor in tensors] for tensors in (gradients, inverses)]
+    expected = precondition_dense(*wide, squared_norm=norms[1], implementation="reference")
+    for out, exact in zip(outs, expected, strict=True):
+        assert out.dtype == dtype
+        assert out.shape == exact.shape
+        # The result is rounded to its dtype once.
+        assert relative_error(out, exact) <= 2 * math.sqrt(600) * 2**-23 + torch.finfo(dtype).eps
+    torch.testing.assert_close(*norms, rtol=1e-5, atol=0.0)
 
 
 @pytest.fixture

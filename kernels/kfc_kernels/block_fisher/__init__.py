@@ -4,15 +4,43 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kfc_kernels.dispatch import Case, Implementation, Operator
+from kfc_kernels.dispatch import Case, Implementation, Operator, declines_gather
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.results import check_running_average
 
+MODULES = "kfc_kernels.block_fisher"
+
+
+def declines_kernels(case: Case) -> str | None:
+    """Decline layers whose mini-blocks are those of kernels, and what a gathering kernel does not take."""
+    if case.geometry is not None and case.geometry.kernel_elements > 1:
+        return f"takes 1x1 layers, not kernel {case.geometry.kernel}"
+    return declines_gather(case)
+
+
+def declines_single_elements(case: Case) -> str | None:
+    """Decline 1x1 layers, which have one mini-block, and what a gathering kernel does not take."""
+    if case.geometry is not None and case.geometry.kernel_elements == 1:
+        return "takes kernels of several elements, not 1x1 layers"
+    return declines_gather(case)
+
+
 OPERATOR = Operator(
-    "block_fisher", (Implementation("reference", "kfc_kernels.block_fisher.reference", "block_fisher"),)
+    "block_fisher",
+    (
+        Implementation("triton_gradients", f"{MODULES}.triton_gradients", "block_fisher", declines_gather),
+        Implementation("reference", f"{MODULES}.reference", "block_fisher"),
+    ),
 )
 MINI_OPERATOR = Operator(
-    "mini_block_fisher", (Implementation("reference", "kfc_kernels.block_fisher.reference", "mini_block_fisher"),)
+    "mini_block_fisher",
+    (
+        Implementation(
+            "triton_mini_blocks", f"{MODULES}.triton_mini_blocks", "mini_block_fisher", declines_single_elements
+        ),
+        Implementation("triton_gradients", f"{MODULES}.triton_gradients", "mini_block_fisher", declines_kernels),
+        Implementation("reference", f"{MODULES}.reference", "mini_block_fisher"),
+    ),
 )
 
 

@@ -8,16 +8,26 @@ from kfc_kernels.dispatch import Case, Implementation, Operator, declines_gather
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.results import check_running_average
 
+
+def declines_positions(case: Case) -> str | None:
+    """Decline more than one output position, over which a gradient is summed before it is squared."""
+    if case.geometry is not None and case.geometry.positions > 1:
+        return f"takes one output position, not {case.geometry.positions}"
+    return None
+
+
+def declines_triton_squares(case: Case) -> str | None:
+    """Decline more than one output position, and what a gathering kernel does not take."""
+    return declines_positions(case) or declines_gather(case)
+
+
+MODULES = "kfc_kernels.diagonal_fisher"
 OPERATOR = Operator(
     "diagonal_fisher",
     (
-        Implementation(
-            "triton_implicit_gemm",
-            "kfc_kernels.diagonal_fisher.triton_implicit_gemm",
-            "diagonal_fisher",
-            declines_gather,
-        ),
-        Implementation("reference", "kfc_kernels.diagonal_fisher.reference", "diagonal_fisher"),
+        Implementation("triton_squares", f"{MODULES}.triton_squares", "diagonal_fisher", declines_triton_squares),
+        Implementation("triton_implicit_gemm", f"{MODULES}.triton_implicit_gemm", "diagonal_fisher", declines_gather),
+        Implementation("reference", f"{MODULES}.reference", "diagonal_fisher"),
     ),
 )
 

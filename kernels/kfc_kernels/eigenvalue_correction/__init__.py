@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kfc_kernels.dispatch import Case, Implementation, Operator
+from kfc_kernels.dispatch import Case, Implementation, Operator, declines_gather
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.results import check_running_average
 
+MODULES = "kfc_kernels.eigenvalue_correction"
 OPERATOR = Operator(
     "eigenvalue_correction",
-    (Implementation("reference", "kfc_kernels.eigenvalue_correction.reference", "eigenvalue_correction"),),
+    (
+        Implementation(
+            "triton_gradients",
+            f"{MODULES}.triton_gradients",
+            "eigenvalue_correction",
+            declines_gather,
+        ),
+        Implementation("reference", f"{MODULES}.reference", "eigenvalue_correction"),
+    ),
 )
 
 

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kfc_kernels.dispatch import Case, Implementation, Operator
+from kfc_kernels.dispatch import Case, Implementation, Operator, declines_without_triton
 from kfc_kernels.results import check_running_average
 
+MODULES = "kfc_kernels.exact_fisher"
 OPERATOR = Operator(
-    "exact_fisher", (Implementation("reference", "kfc_kernels.exact_fisher.reference", "exact_fisher"),)
+    "exact_fisher",
+    (
+        Implementation(
+            "triton_symmetric_product",
+            f"{MODULES}.triton_symmetric_product",
+            "exact_fisher",
+            declines_without_triton,
+        ),
+        Implementation("reference", f"{MODULES}.reference", "exact_fisher"),
+    ),
 )
 
 

@@ -10,12 +10,11 @@ import triton.language as tl
 from torch import Tensor
 
 from kfc_kernels.geometry import ConvGeometry
-from kfc_kernels.results import store
+from kfc_kernels.results import accumulate
 from kfc_kernels.triton_gather import (
     channels_together,
     gather_patches,
     gatherable,
-    gathered_element,
     view,
 )
 from kfc_kernels.triton_launch import (
@@ -28,21 +27,17 @@ from kfc_kernels.triton_launch import (
     splits,
     tile,
 )
-
-# Steps of the pixel sum below which splitting it further costs more than it gains.
-STEPS_PER_SPLIT = 4
+from kfc_kernels.triton_symmetric import (
+    STEPS_PER_SPLIT,
+    SUM_LAUNCH,
+    lower_triangle,
+    store_mirrored,
+    symmetric_sum,
+    symmetric_sum_kernel,
+)
 
 # Up to so many pixels the time goes into writing the factor, and a second pass over it would double that.
 FEW_PIXELS = 256
-
-
-@triton.jit
-def lower_triangle(index: tl.tensor) -> tuple[tl.tensor, tl.tensor]:
-    """Return row and column of the ``index``-th tile of a lower triangle, counted row by row."""
-    row = ((tl.sqrt(8.0 * index + 1.0) - 1.0) * 0.5).to(tl.int32)
-    row -= (row * (row + 1) // 2 > index).to(tl.int32)
-    row += ((row + 1) * (row + 2) // 2 <= index).to(tl.int32)
-    return row, index - row * (row + 1) // 2
 
 
 @triton.jit(do_not_specialize=["pixels", "pixels_per_split", "scale", "decay"])
@@ -82,54 +77,11 @@ def input_factor_kernel(
         total = tl.dot(left, tl.trans(right), total, input_precision=PRECISION)  # [BD, BD]
 
     matrix = out + (split * tl.num_programs(1) + group).to(tl.int64) * (D * D)
-    below = matrix + (rows[:, None] * D + columns[None, :])
-    inside = (rows < D)[:, None] & (columns < D)[None, :]
     if FINAL:
-        lower = inside & (rows[:, None] >= columns[None, :])
-        total *= scale
-        if decay > 0:
-            total += decay * tl.load(below, mask=lower, other=0.0)
-        tl.store(below, total, mask=lower)
-        tl.store(matrix + (columns[None, :] * D + rows[:, None]), total, mask=lower)
+        store_mirrored(matrix, total, rows, columns, D, scale, decay)
     else:
-        tl.store(below, total, mask=inside)
-
-
-@triton.jit(do_not_specialize=["parts", "channels", "kernel_elements", "D", "scale", "decay"])
-def symmetric_sum_kernel(
-    partial: tl.tensor,
-    out: tl.tensor,
-    parts: tl.tensor,
-    channels: tl.tensor,
-    kernel_elements: tl.tensor,
-    D: tl.tensor,
-    scale: tl.tensor,
-    decay: tl.tensor,
-    BR: tl.constexpr,
-    BC: tl.constexpr,
-) -> None:
-    """Write one tile of the factor, ``decay * out + scale * sum``; ``partial`` is what `input_factor_kernel` wrote."""
-    group = tl.program_id(2)
-    rows = tl.program_id(0) * BR + tl.arange(0, BR)
-    columns = tl.program_id(1) * BC + tl.arange(0, BC)
-    i = gathered_element(rows, channels, kernel_elements)[:, None]
-    j = gathered_element(columns, channels, kernel_elements)[None, :]
-    place = tl.maximum(i, j) * D + tl.minimum(i, j)
-    inside = (rows < D)[:, None] & (columns < D)[None, :]
-
-    total = tl.zeros((BR, BC), tl.float32)
-    for part in range(parts):
-        matrix = partial + (part * tl.num_programs(2) + group).to(tl.int64) * D * D
-        total += tl.load(matrix + place, mask=inside, other=0.0)
-    factor = out + group.to(tl.int64) * D * D
-    here = factor + (rows[:, None] * D + columns[None, :])
-    total *= scale
-    if decay > 0:
-        total += decay * tl.load(here, mask=inside, other=0.0)
-    tl.store(here, total, mask=inside)
-
-
-SUM_LAUNCH = {"BR": 32, "BC": 64, "num_warps": 4, "num_stages": 3, "enable_fp_fusion": True}
+        inside = (rows < D)[:, None] & (columns < D)[None, :]
+        tl.store(matrix + (rows[:, None] * D + columns[None, :]), total, mask=inside)
 
 
 def is_final(geometry: ConvGeometry, pixels: int) -> bool:
@@ -201,24 +153,15 @@ def input_factor(a: Tensor, geometry: ConvGeometry, *, out: Tensor | None, decay
     parts = 1 if final else splits(tiles * groups, triton.cdiv(steps, STEPS_PER_SPLIT), a.device)
     pixels_per_split = triton.cdiv(steps, parts) * launch["BP"]
 
-    shape = geometry.grouped(dim, dim)
-    writable = (
-        out is not None
-        and out.is_contiguous()
-        and (out.shape, out.dtype, out.device) == (shape, torch.float32, a.device)
-    )
-    direct = out if writable else None
-    factor = torch.empty(shape, dtype=torch.float32, device=a.device) if direct is None else direct
-    kept = 0.0 if direct is None else decay or 0.0
-    weighting = ((1 - kept) / batch, kept)
-    with on_device_of(a):
-        grid = tiles, groups, parts
-        if final:
-            input_factor_kernel[grid](a, factor, pixels, pixels_per_split, *weighting, **launch)
-        else:
-            partial = torch.empty(parts, groups, dim, dim, dtype=torch.float32, device=a.device)
-            input_factor_kernel[grid](a, partial, pixels, pixels_per_split, *weighting, **launch)
-            grid = triton.cdiv(dim, SUM_LAUNCH["BR"]), triton.cdiv(dim, SUM_LAUNCH["BC"]), groups
-            sizes = geometry.in_channels // groups, geometry.kernel_elements, dim
-            symmetric_sum_kernel[grid](partial, factor, parts, *sizes, *weighting, **SUM_LAUNCH)
-    return store(factor, out, decay) if direct is None else direct
+    def write(factor: Tensor, kept: float) -> None:
+        scale, grid = (1 - kept) / batch, (tiles, groups, parts)
+        with on_device_of(a):
+            if final:
+                input_factor_kernel[grid](a, factor, pixels, pixels_per_split, scale, kept, **launch)
+            else:
+                partial = torch.empty(parts, groups, dim, dim, dtype=torch.float32, device=a.device)
+                input_factor_kernel[grid](a, partial, pixels, pixels_per_split, scale, kept, **launch)
+                sizes = {"channels": geometry.in_channels // groups, "kernel_elements": geometry.kernel_elements}
+                symmetric_sum(partial, factor, **sizes, scale=scale, kept=kept)
+
+    return accumulate(write, geometry.grouped(dim, dim), a.device, out, decay)

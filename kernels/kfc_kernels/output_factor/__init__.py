@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kfc_kernels.dispatch import Case, Implementation, Operator
+from kfc_kernels.dispatch import Case, Implementation, Operator, declines_without_triton
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.results import check_running_average
 
+MODULES = "kfc_kernels.output_factor"
 OPERATOR = Operator(
-    "output_factor", (Implementation("reference", "kfc_kernels.output_factor.reference", "output_factor"),)
+    "output_factor",
+    (
+        Implementation(
+            "triton_symmetric_product",
+            f"{MODULES}.triton_symmetric_product",
+            "output_factor",
+            declines_without_triton,
+        ),
+        Implementation("reference", f"{MODULES}.reference", "output_factor"),
+    ),
 )
 
 

@@ -11,6 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kfc_kernels.geometry import ConvGeometry
+from kfc_kernels.precondition.tables import addresses, check_alike, shared_out, with_rows
 from kfc_kernels.triton_launch import Ahead, exact, on_device_of, product_options
 
 # A product in the table: addresses of factors and result, height, width, inner size, their row strides, first tile.
@@ -22,8 +23,10 @@ HEIGHT, WIDTH = 3, 4
 def grouped_product_kernel(
     products: tl.tensor,
     owners: tl.tensor,
+    squares: tl.tensor,
     TYPE: tl.constexpr,
     FIELDS: tl.constexpr,
+    NORM: tl.constexpr,
     BM: tl.constexpr,
     BN: tl.constexpr,
     BI: tl.constexpr,
@@ -61,13 +64,16 @@ def grouped_product_kernel(
         total = tl.dot(left_tile, right_tile, total, input_precision=PRECISION)  # [BM, BN]
     inside = (rows < height)[:, None] & (columns < width)[None, :]
     tl.store(result + rows[:, None] * result_step + columns[None, :], total.to(TYPE), mask=inside)
+    if NORM:
+        tl.store(squares + tl.program_id(0), tl.sum(total * total))
 
 
-def configuration(dtype: torch.dtype) -> dict[str, Any]:
+def configuration(dtype: torch.dtype, *, norm: bool) -> dict[str, Any]:
     """Choose the constants and options of the launch, one for all sizes.
 
     Args:
         dtype: Element type of the matrices.
+        norm: Whether the squared norm is wanted.
 
     Returns:
         Keyword arguments of the launch.
@@ -75,6 +81,7 @@ def configuration(dtype: torch.dtype) -> dict[str, Any]:
     return {
         "TYPE": getattr(tl, str(dtype).removeprefix("torch.")),
         "FIELDS": FIELDS,
+        "NORM": norm,
         "BM": 64,
         "BN": 64,
         "BI": 16 if exact(dtype) else 32,
@@ -83,52 +90,37 @@ def configuration(dtype: torch.dtype) -> dict[str, Any]:
 
 
 def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype, target: str) -> Ahead:  # noqa: ARG001
-    """Describe the launch for `kfc_kernels.compile_ahead`.
+    """Describe the launches of both products, for `kfc_kernels.compile_ahead`.
 
     Args:
-        geometry: A layer; all have the same launch.
+        geometry: A layer; all have the same launches.
         dtype: Element type of the matrices.
         target: The architecture; all have the same launches.
 
     Returns:
-        The kernel, the types of its arguments, and its `configuration`, in a list of one.
+        Of each, the second with the norm, the kernel, the types of its arguments, and its `configuration`.
     """
-    return [(grouped_product_kernel, {"products": "*i64", "owners": "*i64"}, configuration(dtype))]
-
-
-def _with_rows(matrix: Tensor) -> Tensor:
-    """Return ``matrix``, copied where its rows are not contiguous."""
-    return matrix if matrix.stride(-1) == 1 else matrix.contiguous()
-
-
-def _addresses(matrix: Tensor) -> list[int]:
-    """Return the address of each group's matrix."""
-    if matrix.ndim == 2:
-        return [matrix.data_ptr()]
-    return [matrix.data_ptr() + group * matrix.stride(0) * matrix.element_size() for group in range(len(matrix))]
+    types = {"products": "*i64", "owners": "*i64", "squares": "*fp32"}
+    return [(grouped_product_kernel, types, configuration(dtype, norm=norm)) for norm in (False, True)]
 
 
 def _products(lefts: Sequence[Tensor], rights: Sequence[Tensor], results: Sequence[Tensor]) -> list[list[int]]:
     """Return the products ``result = left @ right`` of all layers and groups, but for their first tiles."""
     return [
-        [*addresses, *result.shape[-2:], left.shape[-1], left.stride(-2), right.stride(-2), result.stride(-2)]
+        [*pointers, *result.shape[-2:], left.shape[-1], left.stride(-2), right.stride(-2), result.stride(-2)]
         for left, right, result in zip(lefts, rights, results, strict=True)
-        for addresses in zip(_addresses(left), _addresses(right), _addresses(result), strict=True)
+        for pointers in zip(addresses(left), addresses(right), addresses(result), strict=True)
     ]
 
 
-def _check_alike(
+def _check_shapes(
     gradients: Sequence[Tensor], output_inverses: Sequence[Tensor], input_inverses: Sequence[Tensor]
 ) -> None:
-    """Refuse what a kernel that is given bare addresses would read past or misread.
+    """Refuse what a kernel that is given bare addresses would read past.
 
     Raises:
-        ValueError: Dtypes, devices or shapes do not match.
+        ValueError: Shapes do not match.
     """
-    kinds = {(matrix.dtype, matrix.device) for matrix in (*gradients, *output_inverses, *input_inverses)}
-    if len(kinds) > 1:
-        listed = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
-        raise ValueError(f"all matrices must have one dtype and device, not {listed}")
     for gradient, output_inverse, input_inverse in zip(gradients, output_inverses, input_inverses, strict=True):
         *groups, rows, columns = gradient.shape
         for name, inverse, size in (("output", output_inverse, rows), ("input", input_inverse, columns)):
@@ -140,7 +132,11 @@ def _check_alike(
 
 
 def precondition(
-    gradients: Sequence[Tensor], output_inverses: Sequence[Tensor], input_inverses: Sequence[Tensor]
+    gradients: Sequence[Tensor],
+    output_inverses: Sequence[Tensor],
+    input_inverses: Sequence[Tensor],
+    *,
+    squared_norm: Tensor | None,
 ) -> list[Tensor]:
     """Compute both Kronecker products as in `kfc_kernels.precondition.precondition`.
 
@@ -148,6 +144,7 @@ def precondition(
         gradients: ``[K, D]`` or ``[groups, K/groups, D]`` each.
         output_inverses: ``[K, K]`` or ``[groups, K/groups, K/groups]`` each.
         input_inverses: ``[D, D]`` or ``[groups, D, D]`` each.
+        squared_norm: As there.
 
     Returns:
         One natural gradient per layer.
@@ -155,23 +152,24 @@ def precondition(
     Raises:
         ValueError: The dtypes or devices are not all the same, or shapes do not match.
     """
-    _check_alike(gradients, output_inverses, input_inverses)
+    check_alike([*gradients, *output_inverses, *input_inverses])
+    _check_shapes(gradients, output_inverses, input_inverses)
     dtype, device = gradients[0].dtype, gradients[0].device
     gradients, output_inverses, input_inverses = (
-        [_with_rows(matrix) for matrix in matrices] for matrices in (gradients, output_inverses, input_inverses)
+        [with_rows(matrix) for matrix in matrices] for matrices in (gradients, output_inverses, input_inverses)
     )
     halves = [torch.empty(gradient.shape, dtype=dtype, device=device) for gradient in gradients]
     results = [torch.empty(gradient.shape, dtype=dtype, device=device) for gradient in gradients]
     products = torch.tensor([_products(output_inverses, gradients, halves), _products(halves, input_inverses, results)])
 
-    launch = configuration(dtype)
+    launch = configuration(dtype, norm=False)
     height, width = products[0, :, HEIGHT], products[0, :, WIDTH]
-    tiles = -(-height // launch["BM"]) * -(-width // launch["BN"])
-    first_tiles = (tiles.cumsum(0) - tiles).expand(2, -1)
-    owners = torch.arange(len(tiles)).repeat_interleave(tiles)
-    table = torch.cat([products, first_tiles.unsqueeze(2)], 2).to(device)
-    owners = owners.to(device)
-    with on_device_of(table):
-        for step in table:
-            grouped_product_kernel[(len(owners),)](step, owners, **launch)
+    (first, second), owners = shared_out(products, -(-height // launch["BM"]) * -(-width // launch["BN"]), device)
+    squares = torch.empty(len(owners), dtype=torch.float32, device=device)
+    with on_device_of(owners):
+        grouped_product_kernel[(len(owners),)](first, owners, squares, **launch)
+        launch["NORM"] = squared_norm is not None
+        grouped_product_kernel[(len(owners),)](second, owners, squares, **launch)
+    if squared_norm is not None:
+        squared_norm.copy_(squares.sum())
     return results

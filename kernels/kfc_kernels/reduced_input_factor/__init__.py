@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kfc_kernels.dispatch import Case, Implementation, Operator
+from kfc_kernels.dispatch import Case, Implementation, Operator, declines_gather
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.results import check_running_average
 
+MODULES = "kfc_kernels.reduced_input_factor"
 OPERATOR = Operator(
     "reduced_input_factor",
-    (Implementation("reference", "kfc_kernels.reduced_input_factor.reference", "reduced_input_factor"),),
+    (
+        Implementation(
+            "triton_patch_sums",
+            f"{MODULES}.triton_patch_sums",
+            "reduced_input_factor",
+            declines_gather,
+        ),
+        Implementation("reference", f"{MODULES}.reference", "reduced_input_factor"),
+    ),
 )
 
 
