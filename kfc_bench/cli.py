@@ -359,7 +359,7 @@ def kernels(
     ] = None,
     filters: Annotated[
         list[str] | None,
-        typer.Option("--filter", help="kernel=, layer=, products= or target=value[,value]; repeatable."),
+        typer.Option("--filter", help="operator=, kernel=, layer=, products= or target=value[,value]; repeatable."),
     ] = None,
     format: Annotated[TableFormat, typer.Option(help="How to print the table.")] = TableFormat.terminal,
     check: Annotated[

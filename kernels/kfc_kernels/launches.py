@@ -47,6 +47,7 @@ class Launch:
     """A kernel as dispatch launches it.
 
     Attributes:
+        operator: The operator that launches it; of several, the first.
         kernel: Its function's name, numbered from the second on where one call launches it several times.
         layer: The layer's label, or `EVERY_LAYER` where all layers share the launch.
         products: A key of `PRODUCTS`.
@@ -55,6 +56,7 @@ class Launch:
         configuration: Its constants and the options of its launch.
     """
 
+    operator: str
     kernel: str
     layer: str
     products: str
@@ -89,9 +91,10 @@ def launches(layers: Mapping[str, ConvGeometry] = HEADLINE, target: str = "sm_90
         target: The architecture, by its name in `kfc_kernels.compile_ahead.TARGETS`.
 
     Returns:
-        One launch per kernel, layer and products; where all layers share one, one per kernel and products.
+        One launch per operator, kernel, layer and products; where all layers share one, one per kernel and products.
+        A launch that several of these share comes with the first alone.
     """
-    found = []
+    found: dict[str, Launch] = {}
     for operator in OPERATORS.values():
         for entry in operator.table:
             describe = getattr(importlib.import_module(entry.module), "ahead_of_time", None)
@@ -108,8 +111,9 @@ def launches(layers: Mapping[str, ConvGeometry] = HEADLINE, target: str = "sm_90
                     triples = list(by_layer.values())
                     one = len(triples) > 1 and all(triple == triples[0] for triple in triples)
                     named = {EVERY_LAYER: triples[0]} if one else by_layer
-                    found += [Launch(kernel, layer, products, *triple) for layer, triple in named.items()]
-    return found
+                    for layer, triple in named.items():
+                        found.setdefault(repr(triple), Launch(operator.name, kernel, layer, products, *triple))
+    return list(found.values())
 
 
 def _named(triples: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, tuple[Any, ...]]]:

@@ -115,9 +115,10 @@ def configuration(a: Tensor, g: Tensor, geometry: ConvGeometry) -> dict[str, Any
     Returns:
         Keyword arguments of the launch.
     """
-    rows = tile(geometry.group_outputs, largest=64)
+    # A small tile leaves registers to index arithmetic without wide loads.
     narrow = exact(a.dtype) and not channels_together(a, geometry)
-    columns = tile(geometry.patch_dim, largest=64 if narrow else 128)
+    rows = tile(geometry.group_outputs, largest=32 if narrow else 64)
+    columns = tile(geometry.patch_dim, largest=32 if narrow else 128)
     return {
         "VIEW": view(a, geometry),
         "K": geometry.group_outputs,
@@ -131,19 +132,19 @@ def configuration(a: Tensor, g: Tensor, geometry: ConvGeometry) -> dict[str, Any
     }
 
 
-def described(geometry: ConvGeometry, dtype: torch.dtype) -> tuple[dict[str, str], dict[str, Any]]:
-    """Describe a launch that forms gradient tiles of contiguous operands.
+def described(a: Tensor, geometry: ConvGeometry) -> tuple[dict[str, str], dict[str, Any]]:
+    """Describe a launch that forms gradient tiles from contiguous signals.
 
     Args:
+        a: An input ``[1, C, *in]`` without data.
         geometry: The layer.
-        dtype: Element type of the operands.
 
     Returns:
         Types of the arguments ``a``, ``g``, ``out`` and ``examples``, and the `configuration`.
     """
-    a, geometry = gatherable(meta_input(geometry, dtype), geometry)
-    g = torch.empty(1, 1, geometry.out_channels, *geometry.out_size, dtype=dtype, device="meta")
-    types = {"a": POINTERS[dtype], "g": POINTERS[dtype], "out": "*fp32", "examples": "i32"}
+    a, geometry = gatherable(a, geometry)
+    g = torch.empty(1, 1, geometry.out_channels, *geometry.out_size, dtype=a.dtype, device="meta")
+    types = {"a": POINTERS[a.dtype], "g": POINTERS[a.dtype], "out": "*fp32", "examples": "i32"}
     return types, configuration(a, g, geometry)
 
 
@@ -157,7 +158,7 @@ def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype) -> Ahead:
     Returns:
         The kernel, the types of its arguments and its configuration, in a list of one.
     """
-    types, launch = described(geometry, dtype)
+    types, launch = described(meta_input(geometry, dtype), geometry)
     return [(example_gradients_kernel, types | {"first": "i32"}, launch)]
 
 

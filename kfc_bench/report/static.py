@@ -19,7 +19,7 @@ from kfc_bench.report.units import size
 if TYPE_CHECKING:
     from kfc_kernels.launches import Launch
 
-KEY = ("kernel", "layer", "products", "target")
+KEY = ("operator", "kernel", "layer", "products", "target")
 """Columns that name a row; with the version of triton, the facts follow from them."""
 
 COLUMNS = (
@@ -71,6 +71,7 @@ def static_row(launch: Launch, target: str) -> dict[str, Any]:
     held = occupancy(binary, target)
     sides = {name: value for name, value in launch.configuration.items() if name[0] == "B" and type(value) is int}
     return {
+        "operator": launch.operator,
         "kernel": launch.kernel,
         "layer": launch.layer,
         "products": launch.products,
@@ -111,7 +112,7 @@ def static_frame(wanted: Callable[[Mapping[str, Any]], bool]) -> pd.DataFrame:
         (launch, target)
         for target in TARGETS
         for launch in launches(target=target)
-        if wanted(dict(zip(KEY, (launch.kernel, launch.layer, launch.products, target), strict=True)))
+        if wanted(dict(zip(KEY, (launch.operator, launch.kernel, launch.layer, launch.products, target), strict=True)))
     ]
     if not chosen:
         raise UserError(f"no kernel matches; the targets are {', '.join(TARGETS)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections import Counter
 
 import pytest
@@ -16,13 +17,21 @@ if triton.knobs.runtime.interpret:
 
 
 def test_each_has_a_name_of_its_own():
-    counts = Counter((launch.kernel, launch.layer, launch.products) for launch in launches())
+    counts = Counter((launch.operator, launch.kernel, launch.layer, launch.products) for launch in launches())
     assert set(counts.values()) == {1}
 
 
-def test_every_triton_module_is_in_it():
+def test_every_triton_module_describes_its_launches():
     modules = {entry.module for operator in OPERATORS.values() for entry in operator.table if "triton" in entry.module}
-    assert {launch.function.__module__ for launch in launches()} >= modules
+    assert all(hasattr(importlib.import_module(module), "ahead_of_time") for module in modules)
+
+
+def test_a_launch_that_operators_share_comes_once():
+    found = launches()
+    shared = [launch.operator for launch in found if launch.function.__name__ == "symmetric_sum_kernel"]
+    assert shared == ["input_factor"]
+    configurations = Counter(repr((launch.function, launch.types, launch.configuration)) for launch in found)
+    assert set(configurations.values()) == {1}
 
 
 def test_layers_without_which_a_launch_is_described_are_one():

@@ -20,6 +20,7 @@ from kfc_bench.report.static_gate import (
 )
 
 ROW = {
+    "operator": "input_factor",
     "kernel": "sum_kernel",
     "layer": "3x3",
     "products": "tf32",

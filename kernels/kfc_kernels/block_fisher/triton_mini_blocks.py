@@ -15,7 +15,16 @@ from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.results import store
 from kfc_kernels.triton_gather import gatherable
 from kfc_kernels.triton_gradients import gradient_tile
-from kfc_kernels.triton_launch import SMALLEST_TILE, Ahead, check_indices, on_device_of, product_options, splits, tile
+from kfc_kernels.triton_launch import (
+    SMALLEST_TILE,
+    Ahead,
+    check_indices,
+    meta_input,
+    on_device_of,
+    product_options,
+    splits,
+    tile,
+)
 from kfc_kernels.triton_symmetric import lower_triangle
 
 
@@ -86,7 +95,8 @@ def configuration(launch: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
     Returns:
         Keyword arguments of the launch.
     """
-    rows = tile(launch["K"], largest=32)
+    # A kernel of more elements than a tile's has two gradient tiles in registers.
+    rows = tile(launch["K"], largest=32 if launch["VIEW"].kernel_elements <= SMALLEST_TILE else 16)
     return {
         **{name: value for name, value in launch.items() if name != "BD"},
         **product_options(rows, SMALLEST_TILE**2, dtype),
@@ -112,7 +122,7 @@ def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype, target: str) -> Ah
     Returns:
         The kernel, the types of its arguments, and its `configuration`, in a list of one.
     """
-    types, launch = triton_gradients.described(without_bias(geometry), dtype)
+    types, launch = triton_gradients.described(meta_input(geometry, dtype), without_bias(geometry))
     types |= {"gradients": "i32", "gradients_per_split": "i32", "scale": "fp32"}
     return [(mini_blocks_kernel, types, configuration(launch, dtype))]
 

@@ -11,7 +11,7 @@ from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.results import store
 from kfc_kernels.triton_gather import gatherable, weight_element
 from kfc_kernels.triton_gradients import configuration, described, gradient_tile
-from kfc_kernels.triton_launch import Ahead, check_indices, on_device_of, splits
+from kfc_kernels.triton_launch import Ahead, check_indices, meta_input, on_device_of, splits
 
 
 @triton.jit(do_not_specialize=["examples", "gradients", "gradients_per_split", "scale"])
@@ -60,9 +60,22 @@ def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype, target: str) -> Ah
         target: The architecture; all have the same launches.
 
     Returns:
-        The kernel, the types of its arguments, and its `configuration`, in a list of one.
+        As `described_squares`.
     """
-    types, launch = described(geometry, dtype)
+    return described_squares(meta_input(geometry, dtype), geometry)
+
+
+def described_squares(a: Tensor, geometry: ConvGeometry) -> Ahead:
+    """Describe the launch of `mean_squares` for contiguous signals.
+
+    Args:
+        a: An input ``[1, C, *in]`` without data.
+        geometry: The layer.
+
+    Returns:
+        The kernel, the types of its arguments, and its configuration, in a list of one.
+    """
+    types, launch = described(a, geometry)
     types |= {"gradients": "i32", "gradients_per_split": "i32", "scale": "fp32"}
     return [(diagonal_fisher_kernel, types, launch)]
 

@@ -40,12 +40,15 @@ def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype, target: str) -> Ah
     Returns:
         The launch that forms gradients, where there is one, and that which sums squares.
     """
+    size = geometry.out_size if rotates_patches(geometry) else (geometry.patch_dim,)
+    layer = rotated_layer(geometry, size)
     if geometry.positions == 1:
-        return triton_squares.ahead_of_time(rotated_layer(geometry, geometry.out_size), torch.float32, target)
-    if rotates_patches(geometry):
-        return triton_implicit_gemm.ahead_of_time(rotated_layer(geometry, geometry.out_size), torch.float32, target)
-    rotated = triton_implicit_gemm.ahead_of_time(rotated_layer(geometry, (geometry.patch_dim,)), torch.float32, target)
-    return [*triton_gradients.ahead_of_time(geometry, torch.float32), *rotated]
+        return triton_squares.ahead_of_time(layer, torch.float32, target)
+    channels_last = torch.empty(1, *size, layer.in_channels, device="meta").movedim(-1, 1)
+    squares = triton_implicit_gemm.described_squares(channels_last, layer)
+    return (
+        squares if rotates_patches(geometry) else [*triton_gradients.ahead_of_time(geometry, torch.float32), *squares]
+    )
 
 
 def eigenvalue_correction(
