@@ -63,9 +63,9 @@ def test_each_worse_row_is_named():
     before = pd.DataFrame([ROW, ROW | {"layer": "1x1"}, ROW | {"layer": "gone"}])
     after = pd.DataFrame([ROW | {"programs": 1}, ROW | {"layer": "1x1"}, ROW | {"layer": "new"}])
     assert judge(before, after) == [
-        "sum_kernel gone tf32 sm_90: in the snapshot, but dispatch picks it no more",
-        "sum_kernel 3x3 tf32 sm_90: programs 2 -> 1 (by registers)",
-        "sum_kernel new tf32 sm_90: not in the snapshot",
+        "input_factor sum_kernel gone tf32 sm_90: in the snapshot, but dispatch picks it no more",
+        "input_factor sum_kernel 3x3 tf32 sm_90: programs 2 -> 1 (by registers)",
+        "input_factor sum_kernel new tf32 sm_90: not in the snapshot",
     ]
     assert judge(before, before) == []
 
