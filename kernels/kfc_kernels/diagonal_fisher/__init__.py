@@ -7,6 +7,7 @@ from torch import Tensor
 from kfc_kernels.dispatch import Case, Implementation, Operator, declines_gather
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.results import check_running_average
+from kfc_kernels.squares import declines_many_positions
 
 OPERATOR = Operator(
     "diagonal_fisher",
@@ -17,6 +18,8 @@ OPERATOR = Operator(
             "diagonal_fisher",
             declines_gather,
         ),
+        Implementation("squares", "kfc_kernels.diagonal_fisher.squares", "diagonal_fisher", declines_many_positions),
+        Implementation("chunked", "kfc_kernels.diagonal_fisher.chunked", "diagonal_fisher"),
         Implementation("reference", "kfc_kernels.diagonal_fisher.reference", "diagonal_fisher"),
     ),
 )
