@@ -7,10 +7,17 @@ from torch import Tensor
 from kfc_kernels.dispatch import Case, Implementation, Operator
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.results import check_running_average
+from kfc_kernels.squares import declines_many_positions
 
 OPERATOR = Operator(
     "eigenvalue_correction",
-    (Implementation("reference", "kfc_kernels.eigenvalue_correction.reference", "eigenvalue_correction"),),
+    (
+        Implementation(
+            "squares", "kfc_kernels.eigenvalue_correction.squares", "eigenvalue_correction", declines_many_positions
+        ),
+        Implementation("chunked", "kfc_kernels.eigenvalue_correction.chunked", "eigenvalue_correction"),
+        Implementation("reference", "kfc_kernels.eigenvalue_correction.reference", "eigenvalue_correction"),
+    ),
 )
 
 
