@@ -8,7 +8,11 @@ from kfc_kernels.dispatch import Case, Implementation, Operator
 from kfc_kernels.results import check_running_average
 
 OPERATOR = Operator(
-    "exact_fisher", (Implementation("reference", "kfc_kernels.exact_fisher.reference", "exact_fisher"),)
+    "exact_fisher",
+    (
+        Implementation("symmetric", "kfc_kernels.exact_fisher.symmetric", "exact_fisher"),
+        Implementation("reference", "kfc_kernels.exact_fisher.reference", "exact_fisher"),
+    ),
 )
 
 
