@@ -7,9 +7,33 @@ from torch import Tensor
 from kfc_kernels.dispatch import Case, Implementation, Operator
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.results import check_running_average
+from kfc_kernels.symmetric import COLUMNS_OF_A_HALF
+
+
+def declines_many_outputs(case: Case) -> str | None:
+    """Decline where half of a product is worth mirroring, and where each example's is larger than its vectors."""
+    if case.geometry is None or case.geometry.group_outputs < min(COLUMNS_OF_A_HALF, case.geometry.positions):
+        return None
+    return (
+        f"takes fewer output channels of a group than {COLUMNS_OF_A_HALF} and than output positions, "
+        f"not {case.geometry.group_outputs} at {case.geometry.positions}"
+    )
+
+
+def declines_few_outputs(case: Case) -> str | None:
+    """Decline where half of a product is not worth mirroring."""
+    if case.geometry is None or case.geometry.group_outputs >= COLUMNS_OF_A_HALF:
+        return None
+    return f"takes {COLUMNS_OF_A_HALF} output channels of a group or more, not {case.geometry.group_outputs}"
+
 
 OPERATOR = Operator(
-    "output_factor", (Implementation("reference", "kfc_kernels.output_factor.reference", "output_factor"),)
+    "output_factor",
+    (
+        Implementation("per_example", "kfc_kernels.output_factor.per_example", "output_factor", declines_many_outputs),
+        Implementation("chunked", "kfc_kernels.output_factor.chunked", "output_factor", declines_few_outputs),
+        Implementation("reference", "kfc_kernels.output_factor.reference", "output_factor"),
+    ),
 )
 
 
