@@ -10,7 +10,10 @@ from kfc_kernels.results import check_running_average
 
 OPERATOR = Operator(
     "reduced_input_factor",
-    (Implementation("reference", "kfc_kernels.reduced_input_factor.reference", "reduced_input_factor"),),
+    (
+        Implementation("filter_sums", "kfc_kernels.reduced_input_factor.filter_sums", "reduced_input_factor"),
+        Implementation("reference", "kfc_kernels.reduced_input_factor.reference", "reduced_input_factor"),
+    ),
 )
 
 
