@@ -10,7 +10,10 @@ from kfc_kernels.results import check_running_average
 
 OPERATOR = Operator(
     "reduced_output_factor",
-    (Implementation("reference", "kfc_kernels.reduced_output_factor.reference", "reduced_output_factor"),),
+    (
+        Implementation("symmetric", "kfc_kernels.reduced_output_factor.symmetric", "reduced_output_factor"),
+        Implementation("reference", "kfc_kernels.reduced_output_factor.reference", "reduced_output_factor"),
+    ),
 )
 
 
