@@ -9,10 +9,18 @@ from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.results import check_running_average
 
 OPERATOR = Operator(
-    "block_fisher", (Implementation("reference", "kfc_kernels.block_fisher.reference", "block_fisher"),)
+    "block_fisher",
+    (
+        Implementation("chunked", "kfc_kernels.block_fisher.chunked", "block_fisher"),
+        Implementation("reference", "kfc_kernels.block_fisher.reference", "block_fisher"),
+    ),
 )
 MINI_OPERATOR = Operator(
-    "mini_block_fisher", (Implementation("reference", "kfc_kernels.block_fisher.reference", "mini_block_fisher"),)
+    "mini_block_fisher",
+    (
+        Implementation("chunked", "kfc_kernels.block_fisher.chunked", "mini_block_fisher"),
+        Implementation("reference", "kfc_kernels.block_fisher.reference", "mini_block_fisher"),
+    ),
 )
 
 
