@@ -7,12 +7,16 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from kfc_kernels.dispatch import Case
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.patches import extract_columns, with_even_padding
 from kfc_kernels.results import accumulation_dtype
 
 # Bytes of gradients, and of the patches that they are made of, that are held together.
 CHUNK_BYTES = 2**21
+
+# Bytes of a whole batch's gradients up to which they are formed at once, where they are products with the input itself.
+BATCH_BYTES = 2**18
 
 # Input channels of a group from which on, and output channels up to which, a convolution's own weight gradient is
 # faster than a product with patches.
@@ -22,6 +26,17 @@ OUTPUTS_OF_A_CONVOLUTION = 200
 # Kernel elements and output positions from which on it is so of fewer input channels too, one example at a time.
 ELEMENTS_OF_A_CONVOLUTION = 49
 POSITIONS_OF_A_CONVOLUTION = 2048
+
+
+def declines_small_batches(case: Case) -> str | None:
+    """Decline where chunks save nothing: the patches are the input itself, and all gradients stay in the cache."""
+    geometry = case.geometry
+    if geometry is None or geometry.kernel_elements > 1 or 1 in (case.batch, geometry.positions):
+        return None
+    held = case.batch * geometry.parameters * accumulation_dtype(case.dtype).itemsize
+    return (
+        f"takes gradients of more than {BATCH_BYTES} bytes for 1x1 layers, not {held}" if held <= BATCH_BYTES else None
+    )
 
 
 def convolves_alone(geometry: ConvGeometry) -> bool:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 # Columns of the factors, and multiply-adds of a product, from which on half of a sum is worth mirroring.
 COLUMNS_OF_A_HALF = 128
-WORK_OF_A_HALF = 2**24
+WORK_OF_A_HALF = 2**25
 
 # Rows of a sum that are multiplied at once, at least and at most.
 LEAST_BLOCK = 64

@@ -6,19 +6,20 @@ from torch import Tensor
 
 from kfc_kernels.dispatch import Case, Implementation, Operator
 from kfc_kernels.geometry import ConvGeometry
+from kfc_kernels.per_example import declines_small_batches
 from kfc_kernels.results import check_running_average
 
 OPERATOR = Operator(
     "block_fisher",
     (
-        Implementation("chunked", "kfc_kernels.block_fisher.chunked", "block_fisher"),
+        Implementation("chunked", "kfc_kernels.block_fisher.chunked", "block_fisher", declines_small_batches),
         Implementation("reference", "kfc_kernels.block_fisher.reference", "block_fisher"),
     ),
 )
 MINI_OPERATOR = Operator(
     "mini_block_fisher",
     (
-        Implementation("chunked", "kfc_kernels.block_fisher.chunked", "mini_block_fisher"),
+        Implementation("chunked", "kfc_kernels.block_fisher.chunked", "mini_block_fisher", declines_small_batches),
         Implementation("reference", "kfc_kernels.block_fisher.reference", "mini_block_fisher"),
     ),
 )
@@ -54,7 +55,7 @@ def block_fisher(
     """
     check_running_average(out, decay)
     g = geometry.vectors_of(g, geometry.batch_of(a))
-    run = OPERATOR.choose(implementation, Case(geometry, a.dtype, a.device))
+    run = OPERATOR.choose(implementation, Case(geometry, a.dtype, a.device, a.shape[0]))
     return run(a, g, geometry, out=out, decay=decay)
 
 
@@ -91,5 +92,5 @@ def mini_block_fisher(
     """
     check_running_average(out, decay)
     g = geometry.vectors_of(g, geometry.batch_of(a))
-    run = MINI_OPERATOR.choose(implementation, Case(geometry, a.dtype, a.device))
+    run = MINI_OPERATOR.choose(implementation, Case(geometry, a.dtype, a.device, a.shape[0]))
     return run(a, g, geometry, out=out, decay=decay)

@@ -29,7 +29,9 @@ def gradient_rows(a: Tensor, g: Tensor, geometry: ConvGeometry) -> Iterator[Tens
         ``[groups, V*n, KD/groups]``.
     """
     for inputs, vectors in zip(a.split(EXAMPLES_OF_A_PRODUCT), g.split(EXAMPLES_OF_A_PRODUCT, dim=1), strict=True):
-        yield torch.cat(list(layer_gradients(inputs, vectors, geometry))).flatten(2).transpose(0, 1)
+        parts = list(layer_gradients(inputs, vectors, geometry))
+        rows = torch.cat(parts) if len(parts) > 1 else parts[0]
+        yield rows.flatten(2).transpose(0, 1)
 
 
 def block_fisher(a: Tensor, g: Tensor, geometry: ConvGeometry, *, out: Tensor | None, decay: float | None) -> Tensor:
@@ -76,6 +78,12 @@ def patch_products(a: Tensor, g: Tensor, geometry: ConvGeometry) -> Iterator[tup
         yield (outputs.mT @ outputs @ patches).flatten(1, 2), patches.flatten(1, 2)
 
 
+def has_few_positions(geometry: ConvGeometry, vectors: int) -> bool:
+    """Tell whether products of patches take fewer multiply-adds than those of gradients."""
+    positions, outputs, size = geometry.positions, vectors * geometry.group_outputs, geometry.patch_dim
+    return positions * (positions * (outputs + size) + size**2) < outputs * (positions * size + size**2)
+
+
 def patch_block(a: Tensor, g: Tensor, geometry: ConvGeometry) -> Tensor:
     """Sum the outer products of a 1x1 layer's gradients over outputs.
 
@@ -92,7 +100,7 @@ def patch_block(a: Tensor, g: Tensor, geometry: ConvGeometry) -> Tensor:
         wide = accumulation_dtype(a.dtype)
         norms = group_gradients(g.to(wide), geometry).square().sum((1, 3)).sqrt()
         return gram(extract_patches(a.to(wide), geometry).squeeze(2) * norms, scale)
-    if geometry.positions < g.shape[0] * geometry.group_outputs:
+    if has_few_positions(geometry, g.shape[0]):
         return symmetric_sum(patch_products(a, g, geometry), scale)
     rows = (gradients.transpose(0, 1).flatten(1, 2) for gradients in layer_gradients(a, g, geometry))
     return symmetric_sum(((some, some) for some in rows), scale)

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from kfc_kernels.dispatch import Case, Implementation, Operator, declines_gather
 from kfc_kernels.geometry import ConvGeometry
+from kfc_kernels.per_example import declines_small_batches
 from kfc_kernels.results import check_running_average
 from kfc_kernels.squares import declines_many_positions
 
@@ -19,7 +20,7 @@ OPERATOR = Operator(
             declines_gather,
         ),
         Implementation("squares", "kfc_kernels.diagonal_fisher.squares", "diagonal_fisher", declines_many_positions),
-        Implementation("chunked", "kfc_kernels.diagonal_fisher.chunked", "diagonal_fisher"),
+        Implementation("chunked", "kfc_kernels.diagonal_fisher.chunked", "diagonal_fisher", declines_small_batches),
         Implementation("reference", "kfc_kernels.diagonal_fisher.reference", "diagonal_fisher"),
     ),
 )
@@ -53,5 +54,5 @@ def diagonal_fisher(
     """
     check_running_average(out, decay)
     g = geometry.vectors_of(g, geometry.batch_of(a))
-    run = OPERATOR.choose(implementation, Case(geometry, a.dtype, a.device))
+    run = OPERATOR.choose(implementation, Case(geometry, a.dtype, a.device, a.shape[0]))
     return run(a, g, geometry, out=out, decay=decay)

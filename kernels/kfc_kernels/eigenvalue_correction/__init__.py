@@ -6,6 +6,7 @@ from torch import Tensor
 
 from kfc_kernels.dispatch import Case, Implementation, Operator
 from kfc_kernels.geometry import ConvGeometry
+from kfc_kernels.per_example import declines_small_batches
 from kfc_kernels.results import check_running_average
 from kfc_kernels.squares import declines_many_positions
 
@@ -15,7 +16,9 @@ OPERATOR = Operator(
         Implementation(
             "squares", "kfc_kernels.eigenvalue_correction.squares", "eigenvalue_correction", declines_many_positions
         ),
-        Implementation("chunked", "kfc_kernels.eigenvalue_correction.chunked", "eigenvalue_correction"),
+        Implementation(
+            "chunked", "kfc_kernels.eigenvalue_correction.chunked", "eigenvalue_correction", declines_small_batches
+        ),
         Implementation("reference", "kfc_kernels.eigenvalue_correction.reference", "eigenvalue_correction"),
     ),
 )
@@ -53,5 +56,5 @@ def eigenvalue_correction(
     """
     check_running_average(out, decay)
     g = geometry.vectors_of(g, geometry.batch_of(a))
-    run = OPERATOR.choose(implementation, Case(geometry, a.dtype, a.device))
+    run = OPERATOR.choose(implementation, Case(geometry, a.dtype, a.device, a.shape[0]))
     return run(a, g, geometry, output_basis, input_basis, out=out, decay=decay)
