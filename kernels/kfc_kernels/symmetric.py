@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable
 
 from torch import Tensor
 
-# Columns of the factors, and multiply-adds of a product, from which on half of a sum is worth mirroring.
-COLUMNS_OF_A_HALF = 128
+# Rows of the factors, and multiply-adds of a product, from which on half of a sum is worth mirroring.
+ROWS_OF_A_HALF = 64
 WORK_OF_A_HALF = 2**25
 
-# Rows of a sum that are multiplied at once, at least and at most.
-LEAST_BLOCK = 64
-MOST_BLOCK = 256
+# Rows of a sum that are multiplied at once, at least, and into how many blocks larger sums are cut.
+LEAST_BLOCK = 128
+BLOCKS = 4
 
 
 def blocks_of(rows: int, columns: int) -> list[slice]:
@@ -26,9 +27,8 @@ def blocks_of(rows: int, columns: int) -> list[slice]:
     Returns:
         The blocks, in order.
     """
-    size = columns
-    if columns >= COLUMNS_OF_A_HALF and rows * columns**2 >= WORK_OF_A_HALF:
-        size = max(LEAST_BLOCK, min(MOST_BLOCK, columns // 4))
+    pays = rows >= ROWS_OF_A_HALF and rows * columns**2 >= WORK_OF_A_HALF
+    size = max(LEAST_BLOCK, math.ceil(columns / BLOCKS)) if pays else columns
     return [slice(start, min(start + size, columns)) for start in range(0, columns, size)]
 
 

@@ -77,7 +77,7 @@ def tiny_chunks(monkeypatch):
     for module in (per_example, fisher_blocks, corrections, output_chunks):
         monkeypatch.setattr(module, "CHUNK_BYTES", 1, raising=False)
     monkeypatch.setattr(fisher_blocks, "EXAMPLES_OF_A_PRODUCT", 2)
-    monkeypatch.setattr(symmetric, "COLUMNS_OF_A_HALF", 1)
+    monkeypatch.setattr(symmetric, "ROWS_OF_A_HALF", 1)
     monkeypatch.setattr(symmetric, "WORK_OF_A_HALF", 1)
     monkeypatch.setattr(symmetric, "LEAST_BLOCK", 2)
     monkeypatch.setattr(filter_sums, "ELEMENTS_OF_A_PRODUCT", 1)
@@ -295,9 +295,9 @@ def test_squares_hold_no_gradient(name):
         ("eigenvalue_correction", "squares", linear(2, 3, shared=(5,)), "takes one output position, not 5"),
         ("diagonal_fisher", "chunked", linear(2, 3, shared=(5,)), "takes gradients of more .* bytes .*, not 96"),
         ("block_fisher", "chunked", linear(60, 1, shared=(5,)), "takes gradients .* not 960"),
-        ("output_factor", "per_example", conv(2, 5, (2, 2), 1), "takes fewer output channels .*, not 5 at 4"),
-        ("output_factor", "chunked", conv(2, 256, (2, 2), 1, groups=2), None),
-        ("output_factor", "chunked", conv(2, 254, (2, 2), 1, groups=2), "takes 128 output channels .*, not 127"),
+        ("output_factor", "per_example", conv(2, 5, (2, 2), 1), "takes at most 128 .*, not 5 at 4"),
+        ("output_factor", "chunked", conv(2, 258, (2, 2), 1, groups=2), None),
+        ("output_factor", "chunked", conv(2, 256, (2, 2), 1, groups=2), "takes more than 128 .*, not 128"),
     ],
 )
 def test_declines_what_does_not_pay(monkeypatch, name, implementation, geometry, reason):

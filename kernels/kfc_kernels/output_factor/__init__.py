@@ -7,24 +7,24 @@ from torch import Tensor
 from kfc_kernels.dispatch import Case, Implementation, Operator
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.results import check_running_average
-from kfc_kernels.symmetric import COLUMNS_OF_A_HALF
+from kfc_kernels.symmetric import LEAST_BLOCK
 
 
 def declines_many_outputs(case: Case) -> str | None:
     """Decline where half of a product is worth mirroring, and where each example's is larger than its vectors."""
-    if case.geometry is None or case.geometry.group_outputs < min(COLUMNS_OF_A_HALF, case.geometry.positions):
+    if case.geometry is None or case.geometry.group_outputs < min(LEAST_BLOCK + 1, case.geometry.positions):
         return None
     return (
-        f"takes fewer output channels of a group than {COLUMNS_OF_A_HALF} and than output positions, "
+        f"takes at most {LEAST_BLOCK} output channels of a group, and fewer than output positions, "
         f"not {case.geometry.group_outputs} at {case.geometry.positions}"
     )
 
 
 def declines_few_outputs(case: Case) -> str | None:
     """Decline where half of a product is not worth mirroring."""
-    if case.geometry is None or case.geometry.group_outputs >= COLUMNS_OF_A_HALF:
+    if case.geometry is None or case.geometry.group_outputs > LEAST_BLOCK:
         return None
-    return f"takes {COLUMNS_OF_A_HALF} output channels of a group or more, not {case.geometry.group_outputs}"
+    return f"takes more than {LEAST_BLOCK} output channels of a group, not {case.geometry.group_outputs}"
 
 
 OPERATOR = Operator(
