@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kfc_kernels.dispatch import Case
 from kfc_kernels.geometry import ConvGeometry
-from kfc_kernels.patches import extract_columns, with_even_padding
+from kfc_kernels.patches import extract_columns, extract_patches, with_even_padding
 from kfc_kernels.results import accumulation_dtype
 
 # Bytes of gradients, and of the patches that they are made of, that are held together.
@@ -17,6 +17,9 @@ CHUNK_BYTES = 2**21
 
 # Bytes of a whole batch's gradients up to which they are formed at once, where they are products with the input itself.
 BATCH_BYTES = 2**18
+
+# Output positions up to which products of all their pairs are faster than gradients.
+POSITIONS_OF_A_PRODUCT = 8
 
 # Input channels of a group from which on, and output channels up to which, a convolution's own weight gradient is
 # faster than a product with patches.
@@ -37,6 +40,13 @@ def declines_small_batches(case: Case) -> str | None:
     return (
         f"takes gradients of more than {BATCH_BYTES} bytes for 1x1 layers, not {held}" if held <= BATCH_BYTES else None
     )
+
+
+def declines_many_positions(case: Case) -> str | None:
+    """Decline where there are so many pairs of output positions that gradients are faster than their products."""
+    if case.geometry is None or case.geometry.positions <= POSITIONS_OF_A_PRODUCT:
+        return declines_small_batches(case)
+    return f"takes at most {POSITIONS_OF_A_PRODUCT} output positions, not {case.geometry.positions}"
 
 
 def convolves_alone(geometry: ConvGeometry) -> bool:
@@ -80,6 +90,23 @@ def example_chunks(
     shape = geometry.groups, geometry.group_outputs, geometry.positions
     for inputs, vectors in zip(a.split(examples), g.split(examples, dim=1), strict=True):
         yield inputs.to(wide), vectors.to(wide).reshape(*vectors.shape[:2], *shape)
+
+
+def position_chunks(a: Tensor, g: Tensor, geometry: ConvGeometry) -> Iterator[tuple[Tensor, Tensor]]:
+    """Cut the patches and vectors of a layer with few output positions into chunks of examples.
+
+    Args:
+        a: The layer's input, ``[N, C, *in]``.
+        g: Backpropagated vectors, ``[V, N, K, *out]``.
+        geometry: The layer.
+
+    Yields:
+        A chunk's patches, ``[groups, n, |T|, D]``, and its vectors, ``[V, groups, n, |T|, K/groups]``.
+    """
+    rows = geometry.groups * geometry.positions**2
+    elements = rows * (geometry.patch_dim + g.shape[0] * geometry.group_outputs)
+    for inputs, vectors in example_chunks(a, g, geometry, elements, CHUNK_BYTES):
+        yield extract_patches(inputs, geometry), vectors.permute(0, 2, 1, 4, 3)
 
 
 def by_convolution(a: Tensor, vectors: Tensor, geometry: ConvGeometry) -> Iterator[Tensor]:

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
-
-from kfc_kernels.dispatch import Case
 
 # Elements of one example's gradient from which on its squares are added by themselves.
 ELEMENTS_OF_A_PASS = 2**13
-
-
-def declines_many_positions(case: Case) -> str | None:
-    """Decline where a gradient is a sum over several output positions, so that its square is no product of squares."""
-    if case.geometry is not None and case.geometry.positions > 1:
-        return f"takes one output position, not {case.geometry.positions}"
-    return None
 
 
 def add_squares(total: Tensor, gradients: Tensor) -> None:
@@ -32,16 +22,17 @@ def add_squares(total: Tensor, gradients: Tensor) -> None:
         total.addcmul_(gradient, gradient)
 
 
-def squared_outer_products(vectors: Tensor, rows: Tensor) -> Tensor:
-    """Average the squares of outer products over examples: one product of squares.
+def add_squared_sums(total: Tensor, vectors: Tensor, patches: Tensor, scale: float) -> None:
+    """Add (sum_t g a^T)^2 of some examples without any gradient: sum_{s,t} (g_s g_t) (a_s a_t)^T, elementwise.
 
     Args:
-        vectors: ``[groups, V, N, K/groups]``.
-        rows: ``[groups, N, D]``.
-
-    Returns:
-        (1/N) sum_{v,n} (g a^T)^2, ``[groups, K/groups, D]``.
+        total: ``[groups, K/groups, D]``, where it is added.
+        vectors: ``[V, groups, n, |T|, K/groups]``.
+        patches: ``[groups, n, |T|, D]``.
+        scale: A factor of what is added.
     """
-    weights = vectors.square().sum(1)
-    total = rows.new_empty(len(rows), weights.shape[-1], rows.shape[-1])
-    return torch.baddbmm(total, weights.mT, rows.square(), beta=0, alpha=1 / rows.shape[1])
+    for position in range(patches.shape[2]):
+        weights = (vectors[..., position:, :] * vectors[..., position : position + 1, :]).sum(0)
+        weights[:, :, 1:] *= 2
+        products = patches[:, :, position:] * patches[:, :, position : position + 1]
+        total.baddbmm_(weights.flatten(1, 2).mT, products.flatten(1, 2), alpha=scale)

@@ -6,9 +6,8 @@ from torch import Tensor
 
 from kfc_kernels.dispatch import Case, Implementation, Operator, declines_gather
 from kfc_kernels.geometry import ConvGeometry
-from kfc_kernels.per_example import declines_small_batches
+from kfc_kernels.per_example import declines_many_positions, declines_small_batches
 from kfc_kernels.results import check_running_average
-from kfc_kernels.squares import declines_many_positions
 
 OPERATOR = Operator(
     "diagonal_fisher",

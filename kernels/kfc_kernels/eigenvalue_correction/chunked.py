@@ -11,11 +11,18 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from kfc_kernels.eigenvalue_correction.rotate import rotate
 from kfc_kernels.geometry import ConvGeometry
-from kfc_kernels.patches import extract_columns, with_even_padding
+from kfc_kernels.patches import extract_patches, with_even_padding
 from kfc_kernels.per_example import CHUNK_BYTES, example_chunks, layer_gradients
 from kfc_kernels.results import accumulation_dtype, store
 from kfc_kernels.squares import add_squares
+
+# Bytes of rotated patches and vectors that are held together.
+PATCHES_BYTES = 2**22
+
+# Output positions up to which patches are rotated as they are, not by a convolution.
+POSITIONS_OF_A_PATCH = 16
 
 
 def rotate_patches(a: Tensor, geometry: ConvGeometry, basis: Tensor) -> Tensor:
@@ -27,13 +34,12 @@ def rotate_patches(a: Tensor, geometry: ConvGeometry, basis: Tensor) -> Tensor:
         basis: ``[groups, D, D]``.
 
     Returns:
-        ``[n, groups, D, |T|]``.
+        ``[groups, n, |T|, D]``.
     """
+    if geometry.kernel_elements == 1 or geometry.positions <= POSITIONS_OF_A_PATCH:
+        return rotate(extract_patches(a, geometry), basis)
     size = geometry.patch_dim - geometry.bias
     filters = basis[:, :size].mT
-    if geometry.kernel_elements == 1:
-        rotated = filters @ extract_columns(a, geometry)
-        return rotated.add_(basis[:, size, :, None]) if geometry.bias else rotated
     a, even = with_even_padding(a, geometry)
     rotated = torch.convolution(
         a,
@@ -46,7 +52,7 @@ def rotate_patches(a: Tensor, geometry: ConvGeometry, basis: Tensor) -> Tensor:
         output_padding=[0] * even.axes,
         groups=even.groups,
     )
-    return rotated.reshape(a.shape[0], even.groups, even.patch_dim, even.positions)
+    return rotated.reshape(a.shape[0], even.groups, even.patch_dim, even.positions).transpose(0, 1).mT
 
 
 def from_patches(a: Tensor, g: Tensor, geometry: ConvGeometry, left: Tensor, right: Tensor) -> Iterator[Tensor]:
@@ -62,11 +68,13 @@ def from_patches(a: Tensor, g: Tensor, geometry: ConvGeometry, left: Tensor, rig
     Yields:
         ``[n, groups, K/groups, D]``.
     """
-    elements = geometry.parameters + geometry.groups * geometry.patch_dim * geometry.positions
-    for inputs, vectors in example_chunks(a, g, geometry, elements, CHUNK_BYTES):
-        patches = rotate_patches(inputs, geometry, right).mT
+    elements = geometry.groups * geometry.positions * (geometry.patch_dim + 2 * geometry.group_outputs)
+    examples = max(1, CHUNK_BYTES // (geometry.parameters * right.element_size()))
+    for inputs, vectors in example_chunks(a, g, geometry, elements, PATCHES_BYTES):
+        patches = rotate_patches(inputs, geometry, right).transpose(0, 1).split(examples)
         for vector in vectors:
-            yield left.mT @ vector @ patches
+            rotated = rotate(vector.transpose(0, 1).mT, left).transpose(0, 1).mT
+            yield from (some @ theirs for some, theirs in zip(rotated.split(examples), patches, strict=True))
 
 
 def from_gradients(a: Tensor, g: Tensor, geometry: ConvGeometry, left: Tensor, right: Tensor) -> Iterator[Tensor]:
@@ -83,8 +91,7 @@ def from_gradients(a: Tensor, g: Tensor, geometry: ConvGeometry, left: Tensor, r
         ``[n, groups, K/groups, D]``.
     """
     for gradients in layer_gradients(a, g, geometry):
-        rows = gradients.transpose(0, 1).flatten(1, 2) @ right
-        yield left.mT @ rows.unflatten(1, (-1, geometry.group_outputs)).transpose(0, 1)
+        yield left.mT @ rotate(gradients.transpose(0, 1), right).transpose(0, 1)
 
 
 def eigenvalue_correction(

@@ -1,13 +1,14 @@
-"""The eigenvalue correction of a layer with one output position: a product of squares of rotated operands."""
+"""The eigenvalue correction of a layer with few output positions: products of pairs of rotated ones."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
+from kfc_kernels.eigenvalue_correction.rotate import rotate
 from kfc_kernels.geometry import ConvGeometry
-from kfc_kernels.patches import extract_patches, group_gradients
+from kfc_kernels.per_example import position_chunks
 from kfc_kernels.results import accumulation_dtype, store
-from kfc_kernels.squares import squared_outer_products
+from kfc_kernels.squares import add_squared_sums
 
 
 def eigenvalue_correction(
@@ -20,11 +21,12 @@ def eigenvalue_correction(
     out: Tensor | None,
     decay: float | None,
 ) -> Tensor:
-    """Compute the correction as in `kfc_kernels.eigenvalue_correction`, where |T| = 1."""
+    """Compute the correction as in `kfc_kernels.eigenvalue_correction`, where output positions are few."""
     wide = accumulation_dtype(a.dtype)
-    left = output_basis.to(wide).reshape(geometry.groups, geometry.group_outputs, geometry.group_outputs)
-    right = input_basis.to(wide).reshape(geometry.groups, geometry.patch_dim, geometry.patch_dim)
-    vectors = group_gradients(g.to(wide), geometry).squeeze(-1)
-    rotated = (vectors.flatten(1, 2) @ left).unflatten(1, vectors.shape[1:3])
-    moments = squared_outer_products(rotated, extract_patches(a.to(wide), geometry).squeeze(2) @ right)
-    return store(moments.reshape(geometry.grouped(*moments.shape[1:])), out, decay)
+    shape = geometry.groups, geometry.group_outputs, geometry.patch_dim
+    left = output_basis.to(wide).reshape(shape[0], shape[1], shape[1])
+    right = input_basis.to(wide).reshape(shape[0], shape[2], shape[2])
+    total = a.new_zeros(shape, dtype=wide)
+    for patches, vectors in position_chunks(a, g, geometry):
+        add_squared_sums(total, rotate(vectors, left), rotate(patches, right), 1 / a.shape[0])
+    return store(total.reshape(geometry.grouped(*shape[1:])), out, decay)
