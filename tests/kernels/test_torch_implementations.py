@@ -292,8 +292,8 @@ def test_squares_hold_no_gradient(name):
 @pytest.mark.parametrize(
     ("name", "implementation", "geometry", "reason"),
     [
-        ("diagonal_fisher", "squares", conv(2, 3, (5, 5), 3), "takes at most 8 output positions, not 9"),
-        ("eigenvalue_correction", "squares", linear(2, 3, shared=(10,)), "takes at most 8 output positions, not 10"),
+        ("diagonal_fisher", "squares", conv(2, 3, (5, 5), 3), "takes at most 4 output positions, not 9"),
+        ("eigenvalue_correction", "squares", linear(2, 3, shared=(10,)), "takes at most 4 output positions, not 10"),
         ("diagonal_fisher", "chunked", linear(2, 3, shared=(5,)), "takes gradients of more .* bytes .*, not 96"),
         ("block_fisher", "chunked", linear(60, 1, shared=(5,)), "takes gradients .* not 960"),
         ("output_factor", "per_example", conv(2, 5, (2, 2), 1), "takes at most 128 .*, not 5 at 4"),

@@ -9,6 +9,12 @@ from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.per_example import declines_many_positions, declines_small_batches
 from kfc_kernels.results import check_running_average
 
+
+def declines_squares(case: Case) -> str | None:
+    """Decline what pairs of positions do not pay for, and several of a small batch."""
+    return declines_many_positions(case) or declines_small_batches(case)
+
+
 OPERATOR = Operator(
     "diagonal_fisher",
     (
@@ -18,7 +24,7 @@ OPERATOR = Operator(
             "diagonal_fisher",
             declines_gather,
         ),
-        Implementation("squares", "kfc_kernels.diagonal_fisher.squares", "diagonal_fisher", declines_many_positions),
+        Implementation("squares", "kfc_kernels.diagonal_fisher.squares", "diagonal_fisher", declines_squares),
         Implementation("chunked", "kfc_kernels.diagonal_fisher.chunked", "diagonal_fisher", declines_small_batches),
         Implementation("reference", "kfc_kernels.diagonal_fisher.reference", "diagonal_fisher"),
     ),

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from kfc_kernels.dispatch import Case, Implementation, Operator
 from kfc_kernels.geometry import ConvGeometry
-from kfc_kernels.per_example import declines_many_positions, declines_small_batches
+from kfc_kernels.per_example import declines_many_positions
 from kfc_kernels.results import check_running_average
 
 OPERATOR = Operator(
@@ -15,9 +15,7 @@ OPERATOR = Operator(
         Implementation(
             "squares", "kfc_kernels.eigenvalue_correction.squares", "eigenvalue_correction", declines_many_positions
         ),
-        Implementation(
-            "chunked", "kfc_kernels.eigenvalue_correction.chunked", "eigenvalue_correction", declines_small_batches
-        ),
+        Implementation("chunked", "kfc_kernels.eigenvalue_correction.chunked", "eigenvalue_correction"),
         Implementation("reference", "kfc_kernels.eigenvalue_correction.reference", "eigenvalue_correction"),
     ),
 )
