@@ -28,6 +28,13 @@ def pad(a: Tensor, geometry: ConvGeometry) -> Tensor:
     return functional.pad(a, sides, mode=mode)
 
 
+def _padded(a: Tensor, geometry: ConvGeometry) -> tuple[Tensor, ConvGeometry]:
+    padded = pad(a, geometry)
+    return padded, replace(
+        geometry, in_size=tuple(padded.shape[2:]), padding=((0, 0),) * geometry.axes, padding_mode="zeros"
+    )
+
+
 def with_zeros_padding(a: Tensor, geometry: ConvGeometry) -> tuple[Tensor, ConvGeometry]:
     """Pad explicitly where the padding is not zeros, which a mask can stand for.
 
@@ -38,12 +45,61 @@ def with_zeros_padding(a: Tensor, geometry: ConvGeometry) -> tuple[Tensor, ConvG
     Returns:
         An input and a geometry with the same patches, its padding zeros or none.
     """
-    if geometry.padding_mode == "zeros":
-        return a, geometry
+    return (a, geometry) if geometry.padding_mode == "zeros" else _padded(a, geometry)
+
+
+def with_even_padding(a: Tensor, geometry: ConvGeometry) -> tuple[Tensor, ConvGeometry]:
+    """Pad explicitly where the padding is not zeros, as many before as after, which torch's convolutions add.
+
+    Args:
+        a: ``[N, C, *in]``.
+        geometry: The layer.
+
+    Returns:
+        An input and a geometry with the same patches.
+    """
+    a, geometry = with_zeros_padding(a, geometry)
+    return (a, geometry) if all(before == after for before, after in geometry.padding) else _padded(a, geometry)
+
+
+def windows(a: Tensor, geometry: ConvGeometry) -> Tensor:
+    """View the pixels that each kernel offset sees; only the padding is copied.
+
+    Args:
+        a: ``[N, C, *in]``.
+        geometry: The layer.
+
+    Returns:
+        A view ``[N, groups, C/groups, *kernel, *out]``.
+    """
+    batch = geometry.batch_of(a)
     padded = pad(a, geometry)
-    return padded, replace(
-        geometry, in_size=tuple(padded.shape[2:]), padding=((0, 0),) * geometry.axes, padding_mode="zeros"
+    batch_stride, channel_stride, *pixel_strides = padded.stride()
+    group_channels = geometry.in_channels // geometry.groups
+    return padded.as_strided(
+        (batch, geometry.groups, group_channels, *geometry.kernel, *geometry.out_size),
+        (
+            batch_stride,
+            group_channels * channel_stride,
+            channel_stride,
+            *(d * p for d, p in zip(geometry.dilation, pixel_strides, strict=True)),
+            *(s * p for s, p in zip(geometry.stride, pixel_strides, strict=True)),
+        ),
     )
+
+
+def extract_columns(a: Tensor, geometry: ConvGeometry) -> Tensor:
+    """Expand a layer's input to its patches, positions last, which copies whole rows of pixels.
+
+    Args:
+        a: ``[N, C, *in]``.
+        geometry: The layer.
+
+    Returns:
+        ``[N, groups, D, |T|]`` without the homogeneous coordinate; a view where the kernel is one pixel that steps by
+        one.
+    """
+    return windows(a, geometry).reshape(a.shape[0], geometry.groups, -1, geometry.positions)
 
 
 def extract_patches(a: Tensor, geometry: ConvGeometry) -> Tensor:
@@ -56,21 +112,9 @@ def extract_patches(a: Tensor, geometry: ConvGeometry) -> Tensor:
     Returns:
         ``[groups, N, |T|, D]``, patch elements ordered as ``weight.flatten(1)``.
     """
-    batch = geometry.batch_of(a)
-    padded = pad(a, geometry)
-    batch_stride, channel_stride, *pixel_strides = padded.stride()
-    group_channels = geometry.in_channels // geometry.groups
-    windows = padded.as_strided(
-        (geometry.groups, batch, *geometry.out_size, group_channels, *geometry.kernel),
-        (
-            group_channels * channel_stride,
-            batch_stride,
-            *(s * p for s, p in zip(geometry.stride, pixel_strides, strict=True)),
-            channel_stride,
-            *(d * p for d, p in zip(geometry.dilation, pixel_strides, strict=True)),
-        ),
-    )
-    flat = windows.reshape(geometry.groups, batch, geometry.positions, -1)
+    views = windows(a, geometry)
+    kernel, out = range(2, 3 + geometry.axes), range(3 + geometry.axes, views.ndim)
+    flat = views.permute(1, 0, *out, *kernel).reshape(geometry.groups, a.shape[0], geometry.positions, -1)
     if not geometry.bias:
         return flat
     return torch.cat([flat, flat.new_ones(*flat.shape[:-1], 1)], dim=-1)

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from kfc_kernels.dispatch import Case, Implementation, Operator, declines_gather
 from kfc_kernels.geometry import ConvGeometry
+from kfc_kernels.per_example import declines_small_batches
 from kfc_kernels.results import check_running_average
 
 MODULES = "kfc_kernels.block_fisher"
@@ -29,6 +30,7 @@ OPERATOR = Operator(
     "block_fisher",
     (
         Implementation("triton_gradients", f"{MODULES}.triton_gradients", "block_fisher", declines_gather),
+        Implementation("chunked", f"{MODULES}.chunked", "block_fisher", declines_small_batches),
         Implementation("reference", f"{MODULES}.reference", "block_fisher"),
     ),
 )
@@ -39,6 +41,7 @@ MINI_OPERATOR = Operator(
             "triton_mini_blocks", f"{MODULES}.triton_mini_blocks", "mini_block_fisher", declines_single_elements
         ),
         Implementation("triton_gradients", f"{MODULES}.triton_gradients", "mini_block_fisher", declines_kernels),
+        Implementation("chunked", f"{MODULES}.chunked", "mini_block_fisher", declines_small_batches),
         Implementation("reference", f"{MODULES}.reference", "mini_block_fisher"),
     ),
 )
@@ -74,7 +77,7 @@ def block_fisher(
     """
     check_running_average(out, decay)
     g = geometry.vectors_of(g, geometry.batch_of(a))
-    run = OPERATOR.choose(implementation, Case(geometry, a.dtype, a.device))
+    run = OPERATOR.choose(implementation, Case(geometry, a.dtype, a.device, a.shape[0]))
     return run(a, g, geometry, out=out, decay=decay)
 
 
@@ -111,5 +114,5 @@ def mini_block_fisher(
     """
     check_running_average(out, decay)
     g = geometry.vectors_of(g, geometry.batch_of(a))
-    run = MINI_OPERATOR.choose(implementation, Case(geometry, a.dtype, a.device))
+    run = MINI_OPERATOR.choose(implementation, Case(geometry, a.dtype, a.device, a.shape[0]))
     return run(a, g, geometry, out=out, decay=decay)

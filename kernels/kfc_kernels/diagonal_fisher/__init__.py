@@ -6,6 +6,7 @@ from torch import Tensor
 
 from kfc_kernels.dispatch import Case, Implementation, Operator, declines_gather
 from kfc_kernels.geometry import ConvGeometry
+from kfc_kernels.per_example import declines_many_positions, declines_small_batches
 from kfc_kernels.results import check_running_average
 
 
@@ -21,12 +22,19 @@ def declines_triton_squares(case: Case) -> str | None:
     return declines_positions(case) or declines_gather(case)
 
 
+def declines_squares(case: Case) -> str | None:
+    """Decline what pairs of positions do not pay for, and several of a small batch."""
+    return declines_many_positions(case) or declines_small_batches(case)
+
+
 MODULES = "kfc_kernels.diagonal_fisher"
 OPERATOR = Operator(
     "diagonal_fisher",
     (
         Implementation("triton_squares", f"{MODULES}.triton_squares", "diagonal_fisher", declines_triton_squares),
         Implementation("triton_implicit_gemm", f"{MODULES}.triton_implicit_gemm", "diagonal_fisher", declines_gather),
+        Implementation("squares", f"{MODULES}.squares", "diagonal_fisher", declines_squares),
+        Implementation("chunked", f"{MODULES}.chunked", "diagonal_fisher", declines_small_batches),
         Implementation("reference", f"{MODULES}.reference", "diagonal_fisher"),
     ),
 )
@@ -60,5 +68,5 @@ def diagonal_fisher(
     """
     check_running_average(out, decay)
     g = geometry.vectors_of(g, geometry.batch_of(a))
-    run = OPERATOR.choose(implementation, Case(geometry, a.dtype, a.device))
+    run = OPERATOR.choose(implementation, Case(geometry, a.dtype, a.device, a.shape[0]))
     return run(a, g, geometry, out=out, decay=decay)

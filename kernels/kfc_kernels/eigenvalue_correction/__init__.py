@@ -6,6 +6,7 @@ from torch import Tensor
 
 from kfc_kernels.dispatch import Case, Implementation, Operator, declines_gather
 from kfc_kernels.geometry import ConvGeometry
+from kfc_kernels.per_example import declines_many_positions
 from kfc_kernels.results import check_running_average
 
 MODULES = "kfc_kernels.eigenvalue_correction"
@@ -18,6 +19,8 @@ OPERATOR = Operator(
             "eigenvalue_correction",
             declines_gather,
         ),
+        Implementation("squares", f"{MODULES}.squares", "eigenvalue_correction", declines_many_positions),
+        Implementation("chunked", f"{MODULES}.chunked", "eigenvalue_correction"),
         Implementation("reference", f"{MODULES}.reference", "eigenvalue_correction"),
     ),
 )
@@ -55,5 +58,5 @@ def eigenvalue_correction(
     """
     check_running_average(out, decay)
     g = geometry.vectors_of(g, geometry.batch_of(a))
-    run = OPERATOR.choose(implementation, Case(geometry, a.dtype, a.device))
+    run = OPERATOR.choose(implementation, Case(geometry, a.dtype, a.device, a.shape[0]))
     return run(a, g, geometry, output_basis, input_basis, out=out, decay=decay)

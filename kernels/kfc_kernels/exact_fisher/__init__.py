@@ -17,6 +17,7 @@ OPERATOR = Operator(
             "exact_fisher",
             declines_without_triton,
         ),
+        Implementation("symmetric", f"{MODULES}.symmetric", "exact_fisher"),
         Implementation("reference", f"{MODULES}.reference", "exact_fisher"),
     ),
 )

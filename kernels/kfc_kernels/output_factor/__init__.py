@@ -7,6 +7,25 @@ from torch import Tensor
 from kfc_kernels.dispatch import Case, Implementation, Operator, declines_without_triton
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.results import check_running_average
+from kfc_kernels.symmetric import LEAST_BLOCK
+
+
+def declines_many_outputs(case: Case) -> str | None:
+    """Decline where half of a product is worth mirroring, and where each example's is larger than its vectors."""
+    if case.geometry is None or case.geometry.group_outputs < min(LEAST_BLOCK + 1, case.geometry.positions):
+        return None
+    return (
+        f"takes at most {LEAST_BLOCK} output channels of a group, and fewer than output positions, "
+        f"not {case.geometry.group_outputs} at {case.geometry.positions}"
+    )
+
+
+def declines_few_outputs(case: Case) -> str | None:
+    """Decline where half of a product is not worth mirroring."""
+    if case.geometry is None or case.geometry.group_outputs > LEAST_BLOCK:
+        return None
+    return f"takes more than {LEAST_BLOCK} output channels of a group, not {case.geometry.group_outputs}"
+
 
 MODULES = "kfc_kernels.output_factor"
 OPERATOR = Operator(
@@ -18,6 +37,8 @@ OPERATOR = Operator(
             "output_factor",
             declines_without_triton,
         ),
+        Implementation("per_example", f"{MODULES}.per_example", "output_factor", declines_many_outputs),
+        Implementation("chunked", f"{MODULES}.chunked", "output_factor", declines_few_outputs),
         Implementation("reference", f"{MODULES}.reference", "output_factor"),
     ),
 )

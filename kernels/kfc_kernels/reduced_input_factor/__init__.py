@@ -18,6 +18,7 @@ OPERATOR = Operator(
             "reduced_input_factor",
             declines_gather,
         ),
+        Implementation("filter_sums", f"{MODULES}.filter_sums", "reduced_input_factor"),
         Implementation("reference", f"{MODULES}.reference", "reduced_input_factor"),
     ),
 )

@@ -18,6 +18,7 @@ OPERATOR = Operator(
             "reduced_output_factor",
             declines_gather,
         ),
+        Implementation("symmetric", f"{MODULES}.symmetric", "reduced_output_factor"),
         Implementation("reference", f"{MODULES}.reference", "reduced_output_factor"),
     ),
 )

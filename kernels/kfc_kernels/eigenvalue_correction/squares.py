@@ -1,0 +1,32 @@
+"""The eigenvalue correction of a layer with few output positions: products of pairs of rotated ones."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from kfc_kernels.eigenvalue_correction.rotate import rotate
+from kfc_kernels.geometry import ConvGeometry
+from kfc_kernels.per_example import position_chunks
+from kfc_kernels.results import accumulation_dtype, store
+from kfc_kernels.squares import add_squared_sums
+
+
+def eigenvalue_correction(
+    a: Tensor,
+    g: Tensor,
+    geometry: ConvGeometry,
+    output_basis: Tensor,
+    input_basis: Tensor,
+    *,
+    out: Tensor | None,
+    decay: float | None,
+) -> Tensor:
+    """Compute the correction as in `kfc_kernels.eigenvalue_correction`, where output positions are few."""
+    wide = accumulation_dtype(a.dtype)
+    shape = geometry.groups, geometry.group_outputs, geometry.patch_dim
+    left = output_basis.to(wide).reshape(shape[0], shape[1], shape[1])
+    right = input_basis.to(wide).reshape(shape[0], shape[2], shape[2])
+    total = a.new_zeros(shape, dtype=wide)
+    for patches, vectors in position_chunks(a, g, geometry):
+        add_squared_sums(total, rotate(vectors, left), rotate(patches, right), 1 / a.shape[0])
+    return store(total.reshape(geometry.grouped(*shape[1:])), out, decay)
