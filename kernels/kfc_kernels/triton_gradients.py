@@ -22,9 +22,7 @@ from kfc_kernels.triton_launch import (
     product_options,
     tile,
 )
-
-# Bytes of per-example gradients that are held at once: what a large GPU's cache holds.
-CHUNK_BYTES = 2**25
+from kfc_kernels.triton_work import CHUNK_BYTES
 
 
 @triton.jit

@@ -18,7 +18,7 @@ from kfc_bench.report.units import ratio, seconds
 from kfc_kernels import ConvGeometry
 from kfc_kernels.dispatch import Case
 from kfc_kernels.input_factor import OPERATOR, WORK
-from kfc_kernels.input_factor.rates import Rates
+from kfc_kernels.rates import Rates
 
 OPERATOR_NAME = "input_factor"
 

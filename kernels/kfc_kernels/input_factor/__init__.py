@@ -10,7 +10,6 @@ from kfc_kernels.dispatch import Case, Implementation, Operator, declines_gather
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.input_factor.rates import predictor
 from kfc_kernels.input_factor.work import (
-    Work,
     autocovariance_work,
     declines_lags,
     implicit_gemm_work,
@@ -18,6 +17,7 @@ from kfc_kernels.input_factor.work import (
     triton_autocovariance_work,
 )
 from kfc_kernels.results import check_running_average
+from kfc_kernels.work import Work
 
 MODULES = "kfc_kernels.input_factor"
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from kfc_kernels.dispatch import Case
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.input_factor import WORK
-from kfc_kernels.input_factor.rates import ASSUMED_SHARE, Rates, gpu_rates
-from kfc_kernels.input_factor.work import Work
+from kfc_kernels.input_factor.rates import ASSUMED_SHARE, operands
 from kfc_kernels.launches import multiplying
+from kfc_kernels.rates import gpu_rates
 
 # Channels, side of the map, kernel.
 HEADLINES = (64, 56, 3), (128, 28, 3), (256, 14, 3), (512, 7, 3), (32, 16, 5)
@@ -19,20 +17,6 @@ BATCHES = 32, 128
 
 # Kinds of products by the page's short names.
 PRODUCTS = {"bf16": "bfloat16", "tf32": "tf32", "ieee": "ieee"}
-
-
-def at_full_rates(name: str, assumed: Rates) -> Rates:
-    """Return what `gpu_rates` assumes an implementation to reach a share of."""
-    share = ASSUMED_SHARE[name]
-    cached = None if assumed.cached is None else assumed.cached / share
-    return replace(assumed, flops=assumed.flops / share, bytes=assumed.bytes / share, cached=cached)
-
-
-def longest_part(work: Work, rates: Rates) -> str:
-    """Name by its first letter what a GPU would spend the time of ``work`` on: products, memory or cache."""
-    cached = work.cached / rates.cached if rates.cached else 0.0
-    parts = {"p": work.flops / rates.flops, "m": work.bytes / rates.bytes, "c": cached}
-    return max(parts, key=lambda part: parts[part])
 
 
 def gpu_forecast() -> str:
@@ -50,10 +34,11 @@ def gpu_forecast() -> str:
                 with multiplying(kind) as dtype:
                     case = Case(geometry, dtype, torch.device("cuda"), batch)
                     for name, count in WORK.items():
-                        work, assumed = count(case), gpu_rates(name, dtype)
-                        full = at_full_rates(name, assumed)
+                        work, multiplied = count(case), operands(name, dtype)
+                        full, assumed = gpu_rates(multiplied), gpu_rates(multiplied, ASSUMED_SHARE[name])
                         floor, predicted[name] = full.seconds(work), assumed.seconds(work)
-                        cells.append(f"{1e6 * floor:.0f} / {1e6 * predicted[name]:.0f} {longest_part(work, full)}")
+                        part = full.longest_part(work)[0]
+                        cells.append(f"{1e6 * floor:.0f} / {1e6 * predicted[name]:.0f} {part}")
                 chosen = min(predicted, key=lambda name: predicted[name])
                 layer = f"{channels}ch {size}x{size} k{kernel}"
                 lines.append(f"| {layer} | {batch} | {products} | {' | '.join(cells)} | {chosen} |")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
 from kfc_kernels.dispatch import Case
@@ -12,6 +12,7 @@ from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.input_factor.autocovariance import ROWS_BYTES, convolves
 from kfc_kernels.input_factor.phases import stride_one_geometry
 from kfc_kernels.input_factor.windows import axes_of
+from kfc_kernels.work import Work
 
 FLOAT_BYTES = 4
 
@@ -20,23 +21,6 @@ SMALLEST_TILE, LARGEST_TILE, LAGS_TOGETHER = 16, 128, 4
 
 # Channels that a convolution computes together, whether there are as many or not.
 CONVOLVED_CHANNELS = 16
-
-
-@dataclass(frozen=True)
-class Work:
-    """What one call does.
-
-    Attributes:
-        flops: Multiplications and additions of its products.
-        bytes: What it reads and writes, intermediate results included.
-        calls: Kernels that it launches; on a CPU, torch operations that it calls.
-        cached: Bytes that a GPU's programs read out of its cache, again and again.
-    """
-
-    flops: float
-    bytes: float
-    calls: float
-    cached: float = 0.0
 
 
 @lru_cache(maxsize=1024)
