@@ -59,10 +59,7 @@ def _cifar10() -> nn.Module:
 
 
 def _svhn() -> nn.Module:
-    """Build the SVHN network of Srivastava et al. (2014), which the paper's three and three layers are taken to be.
-
-    Without its dropout: a case and its check would draw unlike masks.
-    """
+    """Build the SVHN network of Srivastava et al. (2014), without dropout: a case and its check draw unlike masks."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for index, (inputs, outputs) in enumerate(((3, 96), (96, 128), (128, 256)), start=1):
         layers[f"conv{index}"] = nn.Conv2d(inputs, outputs, 5, padding=2)
