@@ -18,19 +18,20 @@ from kfc_kernels.dispatch import Case
 
 BACKEND = "inductor"
 OPTIONS: dict[str, dict[str, str | int | bool | Callable[..., Any]]] = {"inductor": {"compile_threads": 1}}
+KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
 COMPILERS = ("c++", "g++", "clang++")
 
 Function = Callable[..., Tensor | list[Tensor]]
 
 
 def _plain(operator: str) -> Function:
-    """Return the operator's plain implementation, its running average left out."""
+    """Return the operator's plain implementation, without what an operator takes only if asked to."""
     (entry,) = [entry for entry in OPERATORS[operator].table if entry.name == "reference"]
     function = entry.load()
     if operator == "damped_inverse":
         return partial(_each, function)
-    absent = {name: None for name in inspect.signature(function).parameters if name in ("out", "decay")}
-    return partial(function, **absent)
+    optional = [entry.name for entry in inspect.signature(function).parameters.values() if entry.kind == KEYWORD_ONLY]
+    return partial(function, **dict.fromkeys(optional))
 
 
 def _each(invert: Callable[..., Tensor], matrices: Sequence[Tensor], shifts: Sequence[float]) -> list[Tensor]:

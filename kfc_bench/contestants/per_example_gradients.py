@@ -6,15 +6,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from kfc_bench.contestants.columns import unfolded
 from kfc_bench.contestants.contestant import Contestant, takes
 from kfc_kernels import ConvGeometry
-
-
-def _pair(values: tuple[int, ...], fill: int) -> tuple[int, ...]:
-    """Add axes to ``values`` until there are two."""
-    return (*values, *(fill,) * (2 - len(values)))
 
 
 def gradients(a: Tensor, g: Tensor, geometry: ConvGeometry) -> Tensor:
@@ -28,14 +23,7 @@ def gradients(a: Tensor, g: Tensor, geometry: ConvGeometry) -> Tensor:
     Returns:
         ``[N, K, D]``.
     """
-    columns = functional.unfold(
-        a.reshape(*a.shape[:2], *_pair(geometry.in_size, 1)),
-        _pair(geometry.kernel, 1),
-        dilation=_pair(geometry.dilation, 1),
-        padding=_pair(tuple(before for before, _ in geometry.padding), 0),
-        stride=_pair(geometry.stride, 1),
-    )
-    return torch.einsum("nkt,ndt->nkd", g[0].reshape(*g.shape[1:3], -1), columns)
+    return torch.einsum("nkt,ndt->nkd", g[0].reshape(*g.shape[1:3], -1), unfolded(a, geometry))
 
 
 def prepare_diagonal(a: Tensor, g: Tensor, geometry: ConvGeometry) -> Callable[[], Tensor]:
@@ -60,7 +48,7 @@ def prepare_mini_blocks(a: Tensor, g: Tensor, geometry: ConvGeometry) -> Callabl
         rows = gradients(a, g, geometry)
         if geometry.kernel_elements == 1:
             return torch.einsum("nki,nkj->ij", rows, rows) / (len(rows) * geometry.out_channels)
-        kernels = rows.unflatten(-1, (geometry.in_channels, -1))
+        kernels = rows[..., : geometry.patch_dim - geometry.bias].unflatten(-1, (geometry.in_channels, -1))
         return torch.einsum("nkci,nkcj->kcij", kernels, kernels) / len(rows)
 
     return run
@@ -74,7 +62,7 @@ def prepare_correction(
 
 
 CONTESTANTS = tuple(
-    Contestant("per_example_gradients", prepare, takes(axes=(0, 1, 2)), operator=operator)
+    Contestant("per_example_gradients", prepare, takes(axes=(0, 1, 2), bias=True), operator=operator)
     for operator, prepare in (
         ("diagonal_fisher", prepare_diagonal),
         ("block_fisher", prepare_block),
