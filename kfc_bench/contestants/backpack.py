@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from kfc_bench.contestants.contestant import (
     Contestant,
     Package,
-    in_double,
+    declining_double,
     of_reduced_sums,
     silenced,
     sum_over_examples,
@@ -109,7 +109,7 @@ CONTESTANTS = (
     Contestant(
         "backpack_api",
         prepare_api,
-        in_double(takes(zeros_only=False, half=False), "differentiates average pooling in float32 only"),
+        declining_double(takes(zeros_only=False, half=False), "differentiates average pooling in float32 only"),
         package=PACKAGE,
     ),
     Contestant(

@@ -46,7 +46,7 @@ def of_reduced_sums(geometry: ConvGeometry, batch: int) -> float:
     return 1.0 / (batch * geometry.positions**2)
 
 
-def in_double(otherwise: Callable[[Case], str | None], reason: str) -> Callable[[Case], str | None]:
+def declining_double(otherwise: Callable[[Case], str | None], reason: str) -> Callable[[Case], str | None]:
     """Write a ``declines`` that declines float64 too.
 
     Args:

@@ -10,12 +10,19 @@ from typing import Any
 
 from torch import Tensor
 
-from kfc_bench.contestants.contestant import Contestant, Package, in_double, sum_over_examples, takes, takes_outputs
+from kfc_bench.contestants.contestant import (
+    Contestant,
+    Package,
+    declining_double,
+    sum_over_examples,
+    takes,
+    takes_outputs,
+)
 from kfc_bench.contestants.network import classifier, convolution
 from kfc_kernels import ConvGeometry
 
 PACKAGE = Package("nngeometry", "nngeometry")
-IN_FLOAT32 = in_double(takes(zeros_only=False), "lays gradients out in float32")
+IN_FLOAT32 = declining_double(takes(zeros_only=False), "lays gradients out in float32")
 
 
 def prepare_factor(a: Tensor, geometry: ConvGeometry) -> Callable[[], Tensor]:
