@@ -21,7 +21,7 @@ NETWORKS = {
     "VGG-16": ConvGeometry.conv(512, 512, (28, 28), 3, padding=1),
     "ConvNeXt-T": ConvGeometry.conv(96, 96, (56, 56), 7, padding=3, groups=96),
     "ViT-B, tokens": ConvGeometry.linear(768, 3072, shared=(197,)),
-    "ViT-B, head": ConvGeometry.conv(768, 1000, (1, 1), 1),
+    "ViT-B, head": ConvGeometry.linear(768, 1000, shared=(1,)),
 }
 every_variant = pytest.mark.parametrize("variant", ["cpu", "cuda"])
 
