@@ -14,21 +14,21 @@ from kfc_bench.contestants.contestant import Contestant, Package
 
 
 @cache
-def contestants() -> dict[str, Contestant]:
+def contestants() -> dict[tuple[str, str], Contestant]:
     """Find every contestant.
 
     Returns:
-        Contestants by name, in the order of their files.
+        Contestants by operator and name, in the order of their files.
 
     Raises:
-        ValueError: Two have the same name.
+        ValueError: Two of one operator have the same name.
     """
-    found: dict[str, Contestant] = {}
+    found: dict[tuple[str, str], Contestant] = {}
     for module in pkgutil.iter_modules(__path__):
         for entry in getattr(importlib.import_module(f"{__name__}.{module.name}"), "CONTESTANTS", ()):
-            if entry.name in found:
-                raise ValueError(f"{module.name}: there is another contestant {entry.name!r}")
-            found[entry.name] = entry
+            if entry.key in found:
+                raise ValueError(f"{module.name}: {entry.operator} has another contestant {entry.name!r}")
+            found[entry.key] = entry
     return found
 
 

@@ -1,4 +1,7 @@
-"""ASDL (asdfghjkl on PyPI): the input factor of its convolutions, and its Monte Carlo Fisher in the Kronecker form."""
+"""ASDL (asdfghjkl on PyPI): the functions of its convolutions, and its Monte Carlo Fisher in the Kronecker form.
+
+Its diagonal sums the squares of each position's gradient, not the square of their sum, where that takes less memory.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,16 @@ from typing import Any
 
 from torch import Tensor
 
-from kfc_bench.contestants.contestant import Contestant, Package, mean_over_positions, silenced, takes
+from kfc_bench.contestants.contestant import (
+    Contestant,
+    Package,
+    mean_over_positions,
+    silenced,
+    sum_over_all,
+    sum_over_examples,
+    takes,
+    takes_outputs,
+)
 from kfc_bench.contestants.network import classifier, convolution
 from kfc_kernels import ConvGeometry
 
@@ -33,6 +45,28 @@ def prepare_factor(a: Tensor, geometry: ConvGeometry) -> Callable[[], Tensor]:
 
 def _of_factor(geometry: ConvGeometry, batch: int) -> float:
     return mean_over_positions(geometry, batch) / batch
+
+
+def prepare_diagonal(a: Tensor, g: Tensor, geometry: ConvGeometry) -> Callable[[], Tensor]:
+    """Return the call of the diagonal alone, for an input ``[N, C, H, W]`` and vectors ``[1, N, K, H', W']``."""
+    asdl = _import()
+    (vectors,) = g
+    module, layer = convolution(geometry, a), asdl.operations.conv.Conv2d
+
+    def run() -> Tensor:
+        patches = layer.preprocess_in_data(module, a, None)
+        gradients = layer.preprocess_out_grads(module, vectors)
+        return layer.cov_diag_weight(module, patches, gradients).flatten(1)
+
+    return run
+
+
+def prepare_output_factor(g: Tensor, geometry: ConvGeometry) -> Callable[[], Tensor]:
+    """Return the call of the output factor alone, for vectors ``[1, N, K, H', W']``."""
+    asdl = _import()
+    (vectors,) = g
+    module, layer = convolution(geometry, g), asdl.operations.conv.Conv2d
+    return lambda: layer.cov_kron_B(module, layer.preprocess_out_grads(module, vectors))
 
 
 def prepare_api(a: Tensor, geometry: ConvGeometry) -> Callable[[], Tensor]:
@@ -68,4 +102,13 @@ CONTESTANTS = (
         mean_over_positions,
         PACKAGE,
     ),
+    Contestant(
+        "asdl",
+        prepare_diagonal,
+        takes(dilation=False, zeros_only=False),
+        sum_over_examples,
+        PACKAGE,
+        "diagonal_fisher",
+    ),
+    Contestant("asdl", prepare_output_factor, takes_outputs, sum_over_all, PACKAGE, "output_factor"),
 )

@@ -1,17 +1,28 @@
-"""BackPACK: the input factor of its KFAC extension, and the extension in a backward pass."""
+"""BackPACK: the functions that its extensions call on a convolution, and its KFAC extension in a backward pass.
+
+``sum_grad_squared`` makes per-example gradients by one grouped convolution, ``diag_ggn`` by patches and an einsum.
+KFAC's output factor sums over positions before the product, which makes it K-FAC-reduce's.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from kfc_bench.contestants.contestant import Contestant, Package, silenced, takes
+from kfc_bench.contestants.contestant import (
+    Contestant,
+    Package,
+    declining_double,
+    of_reduced_sums,
+    silenced,
+    sum_over_examples,
+    takes,
+    takes_outputs,
+)
 from kfc_bench.contestants.network import classifier, convolution
 from kfc_kernels import ConvGeometry
-from kfc_kernels.dispatch import Case
 
 PACKAGE = Package("backpack", "backpack-for-pytorch")
 
@@ -52,14 +63,70 @@ def prepare_api(a: Tensor, geometry: ConvGeometry) -> Callable[[], Tensor]:
     return run
 
 
-def declines_api(case: Case) -> str | None:
-    """Decline float64 too."""
-    if case.dtype == torch.float64:
-        return "differentiates average pooling in float32 only"
-    return takes(zeros_only=False, half=False)(case)
+def prepare_squares(a: Tensor, g: Tensor, geometry: ConvGeometry) -> Callable[[], Tensor]:
+    """Return the call of ``sum_grad_squared`` alone, for ``[N, C, H, W]`` and vectors ``[1, N, K, H', W']``."""
+    from backpack.extensions import SumGradSquared
+    from backpack.extensions.firstorder.sum_grad_squared.conv2d import SGSConv2d
+
+    (vectors,) = g
+    module = convolution(geometry, a)
+    module.input0, module.output = a, vectors
+    layer, extension = SGSConv2d(), SumGradSquared()
+
+    def run() -> Tensor:
+        squares = layer.weight(extension, module, None, (vectors,), None)
+        return squares.view(geometry.grouped(geometry.group_outputs, geometry.patch_dim))
+
+    return run
+
+
+def prepare_diagonal(a: Tensor, g: Tensor, geometry: ConvGeometry) -> Callable[[], Tensor]:
+    """Return the call of ``diag_ggn`` alone, for an input ``[N, C, H, W]`` and vectors ``[V, N, K, H', W']``."""
+    from backpack.extensions import DiagGGNExact
+    from backpack.extensions.secondorder.diag_ggn.conv2d import DiagGGNConv2d
+
+    module = convolution(geometry, a)
+    module.input0 = a
+    layer, extension = DiagGGNConv2d(), DiagGGNExact()
+
+    def run() -> Tensor:
+        diagonal = layer.weight(extension, module, None, None, g)
+        return diagonal.view(geometry.grouped(geometry.group_outputs, geometry.patch_dim))
+
+    return run
+
+
+def prepare_output_factor(g: Tensor, geometry: ConvGeometry) -> Callable[[], Tensor]:
+    """Return the call of KFAC's output factor alone, for vectors ``[V, N, K, H', W']``."""
+    from backpack.extensions.secondorder.hbp.conv2d import HBPConv2d
+
+    module, layer = convolution(geometry, g), HBPConv2d()
+    return lambda: layer._factor_from_sqrt(module, g)
 
 
 CONTESTANTS = (
     Contestant("backpack", prepare_factor, takes(zeros_only=False), package=PACKAGE),
-    Contestant("backpack_api", prepare_api, declines_api, package=PACKAGE),
+    Contestant(
+        "backpack_api",
+        prepare_api,
+        declining_double(takes(zeros_only=False, half=False), "differentiates average pooling in float32 only"),
+        package=PACKAGE,
+    ),
+    Contestant(
+        "backpack",
+        prepare_squares,
+        takes(zeros_only=False, groups=True),
+        sum_over_examples,
+        PACKAGE,
+        "diagonal_fisher",
+    ),
+    Contestant(
+        "backpack_diag_ggn",
+        prepare_diagonal,
+        takes(zeros_only=False, groups=True),
+        sum_over_examples,
+        PACKAGE,
+        "diagonal_fisher",
+    ),
+    Contestant("backpack", prepare_output_factor, takes_outputs, of_reduced_sums, PACKAGE, "reduced_output_factor"),
 )

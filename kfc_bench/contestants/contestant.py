@@ -36,6 +36,29 @@ def sum_over_examples(geometry: ConvGeometry, batch: int) -> float:  # noqa: ARG
     return 1.0 / batch
 
 
+def sum_over_all(geometry: ConvGeometry, batch: int) -> float:
+    """Scale a result that is a sum over positions and over examples, where ours is a mean over both: by 1/(N|T|)."""
+    return 1.0 / (batch * geometry.positions)
+
+
+def of_reduced_sums(geometry: ConvGeometry, batch: int) -> float:
+    """Scale a sum over examples of products of sums over positions, to K-FAC-reduce's output factor: by 1/(N|T|^2)."""
+    return 1.0 / (batch * geometry.positions**2)
+
+
+def declining_double(otherwise: Callable[[Case], str | None], reason: str) -> Callable[[Case], str | None]:
+    """Write a ``declines`` that declines float64 too.
+
+    Args:
+        otherwise: What else is declined.
+        reason: Why not float64.
+
+    Returns:
+        A function from a case to the reason against it, or None.
+    """
+    return lambda case: reason if case.dtype == torch.float64 else otherwise(case)
+
+
 @contextmanager
 def silenced(message: str, category: type[Warning]) -> Iterator[None]:
     """Silence one warning of a contestant's own making.
@@ -81,10 +104,11 @@ class Contestant:
     """One way to compute an operator's result, timed beside the implementations of `kfc_kernels`.
 
     Attributes:
-        name: What the suites call it, as an ``implementation``.
+        name: What the suites call it, as an ``implementation``; those of other operators may have the same.
         prepare: Takes the operator's arguments (for ``input_factor``: ``a`` of ``[N, C, *in]`` and the geometry)
-            and returns the call that is timed. The call returns a fresh tensor, in the contestant's own scale, and
-            leaves nothing behind: what it held would be missing from the next call's peak memory.
+            and returns the call that is timed. Backpropagated vectors come as ``[1, N, K, *out]``. The call returns a
+            fresh tensor, or one per layer, in the contestant's own scale, and leaves nothing behind: what it held
+            would be missing from the next call's peak memory.
         declines: Returns why it does not take a case, or None. Shapes that differ from the operator's result must
             be declined; numbers that differ need not be, since the gate finds them.
         scale: By what the call's result is multiplied, outside the timed call, before it is held to the reference.
@@ -93,18 +117,23 @@ class Contestant:
     """
 
     name: str
-    prepare: Callable[..., Callable[[], Tensor]]
+    prepare: Callable[..., Callable[[], Tensor | list[Tensor]]]
     declines: Callable[[Case], str | None]
     scale: Scale = as_ours
     package: Package | None = None
     operator: str = "input_factor"
 
     @property
+    def key(self) -> tuple[str, str]:
+        """The operator's name and its own, which are one contestant's alone."""
+        return self.operator, self.name
+
+    @property
     def whole_pass(self) -> bool:
         """Whether the call is a library's as its users call it, both passes included: its name ends in ``_api``."""
         return self.name.endswith("_api")
 
-    def ready(self, arguments: Sequence[Any], case: Case) -> Callable[[], Tensor]:
+    def ready(self, arguments: Sequence[Any], case: Case) -> Callable[[], Tensor | list[Tensor]]:
         """Prepare the call that is timed.
 
         Args:
@@ -135,8 +164,9 @@ def takes(
     zeros_only: bool = True,
     uneven_padding: bool = False,
     half: bool = True,
+    groups: bool = False,
 ) -> Callable[[Case], str | None]:
-    """Write a contestant's ``declines`` by what it takes; none takes groups.
+    """Write a contestant's ``declines`` by what it takes.
 
     Args:
         axes: Numbers of spatial axes.
@@ -146,6 +176,7 @@ def takes(
             with zeros all the same says False here: the gate will call it wrong.
         uneven_padding: Other padding before an axis than after it.
         half: float16 and bfloat16.
+        groups: Groups of channels.
 
     Returns:
         A function from a case to the reason against it, or None.
@@ -157,7 +188,7 @@ def takes(
             return f"takes {' or '.join(f'{number}d' for number in axes)} convolutions"
         unlike = any(before != after for before, after in geometry.padding)
         reasons = {
-            "has no factor per group": geometry.groups > 1,
+            "has no result per group": geometry.groups > 1 and not groups,
             "does not take dilation": not dilation and any(step > 1 for step in geometry.dilation),
             "has no joint factor of weights and bias": geometry.bias and not bias,
             "pads with zeros only": zeros_only and any(map(any, geometry.padding)) and geometry.padding_mode != "zeros",
@@ -167,3 +198,7 @@ def takes(
         return next((reason for reason, holds in reasons.items() if holds), None)
 
     return declines
+
+
+takes_outputs = takes(bias=True, zeros_only=False, uneven_padding=True)
+"""Declines by what is seen in a layer's outputs alone, which know no padding: axes and groups."""

@@ -58,6 +58,20 @@ def _cifar10() -> nn.Module:
     )
 
 
+def _svhn() -> nn.Module:
+    """Build the SVHN network of Srivastava et al. (2014), without dropout: a case and its check draw unlike masks."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for index, (inputs, outputs) in enumerate(((3, 96), (96, 128), (128, 256)), start=1):
+        layers[f"conv{index}"] = nn.Conv2d(inputs, outputs, 5, padding=2)
+        layers[f"relu{index}"] = nn.ReLU()
+        layers[f"pool{index}"] = nn.MaxPool2d(3, 2, ceil_mode=True)
+    layers["flatten"] = nn.Flatten()
+    layers["fc1"], layers["relu4"] = nn.Linear(4096, 2048), nn.ReLU()
+    layers["fc2"], layers["relu5"] = nn.Linear(2048, 2048), nn.ReLU()
+    layers["fc3"] = nn.Linear(2048, 10)
+    return nn.Sequential(layers)
+
+
 def _small_convnet(first: int, second: int) -> nn.Module:
     return nn.Sequential(
         OrderedDict(
@@ -90,6 +104,7 @@ class Network:
 
 NETWORKS: dict[str, Network] = {
     "cifar10": Network(_cifar10, (3, 32, 32), 10),
+    "svhn": Network(_svhn, (3, 32, 32), 10),
     "digits": Network(lambda: _small_convnet(8, 16), (1, 8, 8), 10),
     "digits_small": Network(lambda: _small_convnet(4, 8), (1, 8, 8), 10),
 }

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import pandas as pd
 
-PLAIN_FORMULAS = ("unfold_matmul", "unfold_einsum", "per_image_unfold", "tensor_unfold", "weight_gradient")
-PEERS = ("asdl", "backpack", "curvlinops", "kronfluence", "nngeometry")
+PLAIN_FORMULAS = (
+    "unfold_matmul",
+    "unfold_einsum",
+    "per_image_unfold",
+    "tensor_unfold",
+    "weight_gradient",
+    "einsum",
+    "unfold_sum",
+    "per_example_gradients",
+    "vmap_gradients",
+)
+COMPILED = "compiled"
+PEERS = ("asdl", "backpack", "backpack_diag_ggn", "curvlinops", "kronfluence", "nngeometry")
 API = "_api"
 
 
@@ -20,6 +31,8 @@ def described(implementation: str) -> str:
     """
     if implementation == "reference":
         return "reference (our plain formula)"
+    if implementation == COMPILED:
+        return "compiled (our plain formula, torch.compile)"
     if implementation in PLAIN_FORMULAS:
         return f"{implementation} (plain formula)"
     name = implementation.removesuffix(API)

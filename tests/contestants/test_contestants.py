@@ -7,6 +7,7 @@ import weakref
 
 import pytest
 import torch
+from torch.nn import functional
 from torch.testing import assert_close
 
 from kfc_bench.contestants import Contestant, contestants
@@ -19,55 +20,78 @@ from tests.contestants.cases import (
     LAYER,
     PEERS,
     PLAIN,
+    SEES_OUTPUTS_ALONE,
+    arguments,
     case_of,
     every_contestant,
     every_peer,
+    every_plain,
     layers,
+    listed,
     need,
     reference,
     result,
 )
 from tests.experiments.cost_cases import cost_case, journalled
 
-PLAIN_CASES = [
-    pytest.param(contestant, *layer, id=f"{contestant.name} {name}")
-    for contestant in PLAIN
-    for name, layer in layers().items()
-    if contestant.declines(case_of(*layer)) is None
-]
+USUAL = {"3x3", "5x5", "3x1", "stride-by-axis", "map-under-kernel", "batch1"}
 CIRCULAR = ConvGeometry.conv(3, 4, (6, 5), 3, padding=1, padding_mode="circular")
 
 
-@pytest.mark.parametrize(("contestant", "geometry", "a"), PLAIN_CASES)
-def test_plain_formulas_are_exact(contestant, geometry, a):
-    assert_close(result(contestant, a, geometry), reference(a, geometry))
+@every_plain
+def test_plain_formulas_are_exact(contestant):
+    seen = set()
+    for name, (geometry, batch) in layers().items():
+        if contestant.declines(case_of(geometry)) is None:
+            assert_close(result(contestant, geometry, batch), reference(contestant, geometry, batch), msg=name)
+            seen |= {name}
+    assert seen >= USUAL
 
 
-def test_plain_formulas_take_every_layer_without_groups_and_bias():
-    taken = {param.id for param in PLAIN_CASES}
-    for name, (geometry, _) in layers().items():
+def test_some_plain_formula_takes_every_layer_without_groups_and_bias():
+    for geometry, _ in layers().values():
         if geometry.groups == 1 and not geometry.bias and geometry.axes:
-            assert {f"tensor_unfold {name}", f"weight_gradient {name}"} <= taken
+            taking = {entry.key for entry in PLAIN if entry.declines(case_of(geometry)) is None}
+            assert taking >= {
+                ("input_factor", "tensor_unfold"),
+                ("input_factor", "weight_gradient"),
+                ("diagonal_fisher", "vmap_gradients"),
+                ("output_factor", "einsum"),
+            }
 
 
 @every_peer
 def test_peers_are_exact_on_what_they_take(contestant):
     need(contestant)
-    dtype = torch.float32 if contestant.name == "backpack_api" else torch.float64
+    dtype = torch.float64 if contestant.declines(case_of(LAYER)) is None else torch.float32
     seen = set()
-    for name, (geometry, exact) in layers().items():
-        a = exact.to(dtype)
-        if contestant.declines(case_of(geometry, a)) is None and geometry.padding_mode == "zeros":
-            difference = (result(contestant, a, geometry).double() - reference(a, geometry)).norm()
-            assert difference <= 8 * torch.finfo(dtype).eps * reference(a, geometry).norm(), name
+    for name, (geometry, batch) in layers().items():
+        if contestant.declines(case_of(geometry, dtype)) is None and geometry.padding_mode == "zeros":
+            (found,), (exact,) = result(contestant, geometry, batch, dtype), reference(contestant, geometry, batch)
+            assert (found - exact).norm() <= 8 * torch.finfo(dtype).eps * exact.norm(), name
             seen |= {name}
-    assert {"3x3", "5x5", "3x1", "stride-by-axis", "map-under-kernel", "batch1"} <= seen
+    assert seen >= USUAL
 
 
-@every_peer
+def test_asdl_squares_before_it_sums_where_that_takes_less_memory_and_the_gate_finds_it():
+    contestant = contestants()["diagonal_fisher", "asdl"]
+    need(contestant)
+    geometry = ConvGeometry.conv(8, 64, (4, 4), 3, padding=1)
+    record = open_case(cost_case(operator="diagonal_fisher", implementation="asdl", geometry=geometry)).record()
+    assert record["status"] == "wrong"
+    a, g, _ = arguments(contestant, geometry, 8)
+    squares = torch.einsum("nkt,ndt->kd", g[0].flatten(2).square(), functional.unfold(a, 3, padding=1).square()) / 8
+    assert_close(result(contestant, geometry, 8), [squares])
+
+
+@pytest.mark.parametrize(
+    "contestant",
+    [entry for entry in PEERS if entry.operator not in SEES_OUTPUTS_ALONE],
+    ids=lambda entry: " ".join(entry.key),
+)
 def test_peers_take_circular_padding_for_zeros_and_the_gate_finds_it(contestant):
     need(contestant)
-    case = cost_case(operator="input_factor", implementation=contestant.name, geometry=CIRCULAR)
+    case = cost_case(operator=contestant.operator, implementation=contestant.name, geometry=CIRCULAR)
     record = journalled(case, open_case(case).record())
     assert record["status"] == "wrong"
     assert record["rel_error"] > 0.01
@@ -76,7 +100,7 @@ def test_peers_take_circular_padding_for_zeros_and_the_gate_finds_it(contestant)
 @every_contestant
 def test_a_contestant_passes_the_gate_and_is_timed(contestant):
     need(contestant)
-    case = cost_case(operator="input_factor", implementation=contestant.name, geometry=LAYER)
+    case = cost_case(operator=contestant.operator, implementation=contestant.name, geometry=LAYER)
     measurement = open_case(case)
     assert isinstance(measurement, CostMeasurement), measurement.record()
     while measurement.visit():
@@ -90,10 +114,9 @@ def test_a_contestant_passes_the_gate_and_is_timed(contestant):
 @every_contestant
 def test_a_call_leaves_nothing_behind(contestant):
     need(contestant)
-    a = torch.randn(8, 3, 6, 5)
-    run = contestant.ready([a, LAYER], case_of(LAYER, a))
+    run = contestant.ready(arguments(contestant, LAYER, 8, torch.float32), case_of(LAYER, torch.float32))
     run()
-    answer = weakref.ref(run())
+    answer = weakref.ref(listed(run())[0])
     gc.collect()
     assert answer() is None
 
@@ -102,16 +125,17 @@ def test_a_call_leaves_nothing_behind(contestant):
 def test_peak_memory_has_the_result_in_it(contestant):
     need(contestant)
     layer = ConvGeometry.conv(24, 4, (6, 5), 3, padding=1)
-    case = cost_case(operator="input_factor", implementation=contestant.name, geometry=layer)
-    assert open_case(case).memory.allocator_bytes >= 4 * layer.patch_dim**2
+    case = cost_case(operator=contestant.operator, implementation=contestant.name, geometry=layer)
+    numbers = sum(tensor.numel() for tensor in reference(contestant, layer, case.batch))
+    assert open_case(case).memory.allocator_bytes >= 4 * numbers
 
 
 @every_contestant
 def test_a_result_in_another_scale_is_wrong(contestant, monkeypatch):
     need(contestant)
     off = dataclasses.replace(contestant, scale=lambda geometry, batch: 1.001 * contestant.scale(geometry, batch))
-    monkeypatch.setitem(contestants(), contestant.name, off)
-    case = cost_case(operator="input_factor", implementation=contestant.name, geometry=LAYER)
+    monkeypatch.setitem(contestants(), contestant.key, off)
+    case = cost_case(operator=contestant.operator, implementation=contestant.name, geometry=LAYER)
     assert open_case(case).record()["status"] == "wrong"
 
 
@@ -124,14 +148,14 @@ def test_what_is_timed_is_unscaled(contestant, monkeypatch):
         run = contestant.prepare(*arguments)
         return lambda: seen.append(run()) or seen[-1]
 
-    monkeypatch.setitem(contestants(), contestant.name, dataclasses.replace(contestant, prepare=watched))
-    case = cost_case(operator="input_factor", implementation=contestant.name, geometry=LAYER)
+    monkeypatch.setitem(contestants(), contestant.key, dataclasses.replace(contestant, prepare=watched))
+    case = cost_case(operator=contestant.operator, implementation=contestant.name, geometry=LAYER)
     measurement = open_case(case)
     ((_, timed),) = measurement.workload.parts
     assert timed() is seen[-1]
-    assert_close(
-        seen[-1] * contestant.scale(LAYER, case.batch), seen[0] * measurement.workload.scale, atol=1e-4, rtol=1e-4
-    )
+    scale = contestant.scale(LAYER, case.batch)
+    ours = [tensor * measurement.workload.scale for tensor in listed(seen[0])]
+    assert_close([tensor * scale for tensor in listed(seen[-1])], ours, atol=1e-4, rtol=1e-4)
 
 
 @every_peer
@@ -139,7 +163,7 @@ def test_a_missing_peer_is_unsupported_with_the_command_that_installs_it(contest
     find = importlib.util.find_spec
     missing = contestant.package.module
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == missing else find(name, *more))
-    case = cost_case(operator="input_factor", implementation=contestant.name, geometry=LAYER)
+    case = cost_case(operator=contestant.operator, implementation=contestant.name, geometry=LAYER)
     with pytest.raises(UnsupportedError) as caught:
         open_case(case)
     status, reason = COST.classify(caught.value)
@@ -148,7 +172,7 @@ def test_a_missing_peer_is_unsupported_with_the_command_that_installs_it(contest
 
 
 DECLINED = {
-    "groups": (ConvGeometry.conv(4, 4, (6, 5), 3, groups=2), "no factor per group"),
+    "groups": (ConvGeometry.conv(4, 4, (6, 5), 3, groups=2), "no result per group"),
     "bias": (dataclasses.replace(LAYER, bias=True), "no joint factor"),
     "1d": (ConvGeometry.conv(3, 4, (6,), 3), "takes 2d convolutions"),
     "linear": (ConvGeometry.linear(3, 4), "takes 2d convolutions"),
@@ -166,19 +190,17 @@ def test_what_is_declined_is_said(case):
 
 def test_padding_modes_do_not_matter_without_padding():
     geometry = ConvGeometry.conv(3, 4, (6, 5), 3, padding_mode="circular")
-    assert takes()(case_of(geometry, torch.zeros(1))) is None
+    assert takes()(case_of(geometry)) is None
 
 
 def test_public_apis_take_single_and_double_precision_only():
-    for name, contestant in contestants().items():
-        assert (contestant.declines(case_of(LAYER, torch.zeros(1, dtype=torch.float16))) is not None) == (
-            name.endswith("_api")
-        )
+    for contestant in [*PLAIN, *PEERS]:
+        assert (contestant.declines(case_of(LAYER, torch.float16)) is not None) == contestant.whole_pass
 
 
 def test_names_are_no_implementations():
     ours = {"auto", *(entry.name for operator in OPERATORS.values() for entry in operator.table)}
-    assert ours.isdisjoint(contestants())
+    assert ours.isdisjoint(name for _, name in contestants())
     assert all(entry.operator in OPERATORS for entry in contestants().values())
 
 
@@ -188,10 +210,15 @@ def test_a_contestant_of_another_operator_is_not_run():
         open_case(case)
 
 
+def test_a_name_can_stand_for_a_contestant_of_each_operator():
+    assert {operator for operator, name in contestants() if name == "compiled"} == set(OPERATORS)
+    assert contestants()["input_factor", "backpack"] is not contestants()["diagonal_fisher", "backpack"]
+
+
 def test_two_contestants_of_one_name_are_refused(monkeypatch):
     double = Contestant("unfold_matmul", lambda *_: None, takes())
     monkeypatch.setattr("kfc_bench.contestants.unfold_einsum.CONTESTANTS", (double,))
-    with pytest.raises(ValueError, match="another contestant 'unfold_matmul'"):
+    with pytest.raises(ValueError, match="input_factor has another contestant 'unfold_matmul'"):
         contestants.__wrapped__()
 
 

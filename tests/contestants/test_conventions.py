@@ -161,7 +161,7 @@ STATED = {
 
 @pytest.mark.parametrize("name", STATED)
 def test_both_factors_have_the_stated_scale(name, layer):
-    need(contestants()[name.split()[0]])
+    need(contestants()["input_factor", name.split()[0]])
     factors, vectors, input_scale, output_scale = STATED[name]
     gradients = backpropagated(layer, vectors)
     with warnings.catch_warnings():
@@ -172,7 +172,7 @@ def test_both_factors_have_the_stated_scale(name, layer):
 
 
 def test_backpack_sums_gradients_over_positions_first(layer):
-    need(contestants()["backpack"])
+    need(contestants()["input_factor", "backpack"])
     gradients = backpropagated(layer, type2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -182,7 +182,7 @@ def test_backpack_sums_gradients_over_positions_first(layer):
 
 
 def test_asdl_leaves_the_bias_out_of_its_kronecker_factor(layer):
-    need(contestants()["asdl"])
+    need(contestants()["input_factor", "asdl"])
     a, _, labels = layer
     geometry = ConvGeometry.conv(3, 4, (7, 6), 3, padding=1, stride=2, bias=True)
     network, _ = classifier(geometry, a)
@@ -238,7 +238,7 @@ OPTIONS = {
 @pytest.mark.parametrize("name", PUBLIC)
 @pytest.mark.usefixtures("double")
 def test_options_are_taken_as_stated(name, option):
-    need(contestants()[name])
+    need(contestants()["input_factor", name])
     options, stated = OPTIONS[option]
     a = torch.randn(N, 4, 7, 6, generator=torch.Generator().manual_seed(0))
     conv = nn.Conv2d(4, 4, bias=False, **{"kernel_size": 3, **options})

@@ -14,7 +14,7 @@ from kfc_bench.experiments.cost.plan import parse
 from kfc_bench.experiments.table import Table
 from kfc_bench.measure.sources import PEERS as PEER_PACKAGES
 from kfc_bench.resources import share
-from tests.contestants.cases import LAYER, PEERS, need
+from tests.contestants.cases import LAYER, PEERS, PLAIN, name_of, need
 from tests.experiments.cost_cases import cost_case
 
 ROOT = Path(__file__).parents[2]
@@ -27,11 +27,10 @@ def peers_cases():
     return parse(Table(section, "peers"), "cpu").cases
 
 
-@pytest.mark.parametrize("name", contestants())
-def test_every_contestant_is_documented_and_in_the_suite(name):
-    documented = name.removesuffix("_api") if contestants()[name].package else name
+@pytest.mark.parametrize("contestant", contestants().values(), ids=name_of)
+def test_every_contestant_is_documented(contestant):
+    documented = contestant.name.removesuffix("_api") if contestant.package else contestant.name
     assert f"`{documented}`" in DOCS
-    assert name in {case.implementation for case in peers_cases()}
 
 
 @pytest.mark.parametrize("package", dict.fromkeys(entry.package for entry in PEERS), ids=lambda package: package.module)
@@ -42,7 +41,7 @@ def test_packages_come_with_the_extra_have_a_pin_and_a_place_in_the_environment_
     assert f"\n{package.distribution}==" in (ROOT / "constraints.txt").read_text()
 
 
-@pytest.mark.parametrize("contestant", PEERS, ids=lambda entry: entry.name)
+@pytest.mark.parametrize("contestant", PEERS, ids=name_of)
 def test_the_version_in_the_docs_is_the_one_installed(contestant):
     need(contestant)
     assert f"| {metadata.version(contestant.package.distribution)} |" in DOCS
@@ -53,7 +52,7 @@ def test_every_layer_of_the_suite_has_the_reference_and_the_plain_formulas():
     for case in peers_cases():
         groups.setdefault(case.group, set()).add(case.implementation)
     assert len(groups) == 6
-    plain = {name for name, entry in contestants().items() if entry.package is None and not name.endswith("_api")}
+    plain = {entry.name for entry in PLAIN if entry.operator == "input_factor" and not entry.whole_pass}
     assert all({"reference", *plain} <= names for names in groups.values())
 
 
@@ -65,7 +64,7 @@ def test_the_example_in_the_docs_works(tmp_path, monkeypatch):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     (contestant,) = module.CONTESTANTS
-    monkeypatch.setitem(contestants(), contestant.name, contestant)
+    monkeypatch.setitem(contestants(), contestant.key, contestant)
     measurement = open_case(
         cost_case(
             operator="input_factor",

@@ -5,9 +5,10 @@ import pytest
 from kfc_bench.contestants import contestants
 from kfc_bench.measure.sources import PEERS
 from kfc_bench.report.names import described, has_peers, is_whole_pass
+from tests.contestants.cases import name_of
 
 
-@pytest.mark.parametrize("entry", contestants().values(), ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", contestants().values(), ids=name_of)
 def test_reports_know_every_contestant(entry):
     kind = "plain formula" if entry.package is None else "library"
     ours = entry.name.startswith("kfc_bench")

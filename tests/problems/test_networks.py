@@ -9,6 +9,14 @@ from kfc_bench.problems.networks import NETWORKS, ResponseNorm, layer_geometries
 
 LAYERS = {
     "cifar10": {"conv1": (76, 32, 1024), "conv2": (801, 32, 256), "conv3": (801, 64, 64), "fc": (1025, 10, 1)},
+    "svhn": {
+        "conv1": (76, 96, 1024),
+        "conv2": (2401, 128, 256),
+        "conv3": (3201, 256, 64),
+        "fc1": (4097, 2048, 1),
+        "fc2": (2049, 2048, 1),
+        "fc3": (2049, 10, 1),
+    },
     "digits": {"conv1": (10, 8, 64), "conv2": (73, 16, 16), "fc": (65, 10, 1)},
     "digits_small": {"conv1": (10, 4, 64), "conv2": (37, 8, 16), "fc": (33, 10, 1)},
 }
@@ -27,7 +35,7 @@ def test_factor_sizes_and_positions(name):
 def test_geometries_count_every_parameter(name):
     parameters = sum(parameter.numel() for parameter in NETWORKS[name].build().parameters())
     assert sum(entry.parameters for entry in layer_geometries(name).values()) == parameters
-    assert parameters == {"cifar10": 89_578, "digits": 1_898, "digits_small": 666}[name]
+    assert parameters == {"cifar10": 89_578, "svhn": 13_741_578, "digits": 1_898, "digits_small": 666}[name]
 
 
 @every_network

@@ -160,7 +160,7 @@ def test_the_bench_suite_has_five_cases_on_each_device():
     assert all(isinstance(case, CostCase) and case.device == name for name, own in cases.items() for case in own)
 
 
-@pytest.mark.parametrize("name", ["quickstart", "layers", "campaign"])
+@pytest.mark.parametrize("name", ["quickstart", "layers", "kernels", "campaign"])
 def test_shipped_suites_are_valid(name):
     suite = load_suite(share("suites") / f"{name}.toml", "cpu")
     assert all(section.plan.total >= len(section.plan.due({})) > 0 for section in suite.sections)

@@ -159,6 +159,6 @@ def _sweep(table: Table, device: str) -> list[CostCase]:
 
 def _check_implementations(table: Table, names: list[str], operators: list[str]) -> None:
     known = {"auto", "reference"} | {entry.name for operator in operators for entry in OPERATORS[operator].table}
-    known |= {entry.name for entry in contestants().values() if entry.operator in operators}
+    known |= {name for operator, name in contestants() if operator in operators}
     for name in names:
         table.one_of("implementation", name, sorted(known))

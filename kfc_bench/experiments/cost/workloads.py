@@ -166,10 +166,10 @@ def _operator(
 ) -> Workload:
     (geometry,) = case.geometries
     arguments = _arguments(operator, geometry, _Draws(case, dtype, absolute=absolute))
-    contestant = contestants().get(implementation)
+    contestant = contestants().get((operator, implementation))
     run: Callable[[], Tensor | list[Tensor]]
     with_host = contestant is not None and contestant.whole_pass
-    if contestant is not None and contestant.operator == operator:
+    if contestant is not None:
         run = contestant.ready(arguments, Case(geometry, dtype, torch.device(case.device), case.batch))
         scale = contestant.scale(geometry, case.batch)
     else:
