@@ -103,7 +103,8 @@ def test_the_cpu_has_what_is_not_triton(name):
     accepting = implementations(name, PLANE)
     on_cuda = implementations(name, PLANE, device="cuda")
     assert "reference" in accepting
-    assert sorted(accepting) == sorted(entry for entry in on_cuda if "triton" not in entry)
+    of_the_cpu = {"chunked"} if name == "precondition_diagonal" else set()
+    assert set(accepting) == {entry for entry in on_cuda if "triton" not in entry} | of_the_cpu
 
 
 def test_implementations_of_no_operator():

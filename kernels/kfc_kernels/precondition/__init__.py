@@ -10,6 +10,12 @@ from kfc_kernels.dispatch import Case, Implementation, Operator, declines_withou
 
 MODULES = "kfc_kernels.precondition"
 
+
+def declines_gpus(case: Case) -> str | None:
+    """Decline a GPU, where parts are launches."""
+    return None if case.device.type == "cpu" else f"saves a CPU's cache, and takes no {case.device.type}"
+
+
 OPERATOR = Operator(
     "precondition",
     (
@@ -31,6 +37,7 @@ DIAGONAL_OPERATOR = Operator(
             "precondition_diagonal",
             declines_without_triton,
         ),
+        Implementation("chunked", f"{MODULES}.chunked", "precondition_diagonal", declines_gpus),
         Implementation("reference", f"{MODULES}.reference", "precondition_diagonal"),
     ),
 )
@@ -122,7 +129,7 @@ def precondition_diagonal(
         UnsupportedError: The implementation does not take this case.
         ValueError: The lists differ in length, momentum has no buffers, or ``squared_norm`` is not one number.
     """
-    _same_length(gradients=gradients, diagonals=diagonals, buffers=gradients if buffers is None else buffers)
+    _same_length(gradients=gradients, diagonals=diagonals, **({} if buffers is None else {"buffers": buffers}))
     _check_norm(squared_norm)
     if momentum and buffers is None:
         raise ValueError(f"momentum {momentum} needs buffers")
