@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kfc_kernels import ConvGeometry
+
+
+def inverting(matrices: Sequence[tuple[int, int]]) -> int:
+    """Count the numbers held while matrices are inverted: all inverses, and twice those of one size, which go together.
+
+    Args:
+        matrices: Groups and size of each.
+
+    Returns:
+        How many numbers.
+    """
+    alike: dict[int, int] = {}
+    for groups, size in matrices:
+        alike[size] = alike.get(size, 0) + groups * size**2
+    return sum(alike.values()) + 2 * max(alike.values())
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from kfc_bench.measure.telemetry import Reading
 from kfc_bench.measure.throttle import RETRIES, Watch
 from kfc_kernels import ConvGeometry, UnsupportedError
 from kfc_kernels.catalogue import OPERATORS
-from kfc_kernels.damped_inverse import NotPositiveDefiniteError
+from kfc_kernels.damped_inverse import NotInvertibleError
 from tests.experiments.cost_cases import GROUPED, PLAIN, cost_case, journalled
 from tests.measure.fakes import FakeTelemetry
 
@@ -215,7 +215,7 @@ CLASSIFIED = [
     (MemoryError("no"), "oom"),
     (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "oom"),
     (UnsupportedError("input_factor: triton_implicit_gemm needs a CUDA device"), "unsupported"),
-    (NotPositiveDefiniteError("matrix 0"), "crashed"),
+    (NotInvertibleError("matrix 0"), "crashed"),
     (RuntimeError("two\nlines"), "crashed"),
 ]
 
