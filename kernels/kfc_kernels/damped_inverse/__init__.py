@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kfc_kernels.damped_inverse.raising import invert_raising, stacked
+from kfc_kernels.damped_inverse.raising import invert_raising
 from kfc_kernels.dispatch import Case, Implementation, Operator
 
 OPERATOR = Operator(
@@ -83,14 +83,16 @@ def damped_inverse(
     raised = 0
     for (size, dtype, device), places in alike.items():
         run = OPERATOR.choose(implementation, Case(None, dtype, device))
-        chosen = [matrices[index] for index in places]
+        stack = _stacked([matrices[index] for index in places])
         wanted = torch.cat([asked[index].reshape(-1) for index in places])
-        _check_finite(places, chosen, wanted)
-        nearby = None if previous is None else stacked([previous[index] for index in places])
-        attempt, given = invert_raising(run, chosen, wanted, nearby)
-        if not attempt.definite.all():
-            raise NotInvertibleError(f"a matrix of size {size} holds values that are too large to invert")
-        raised += int((given != wanted).sum())
+        if not bool(stack.isfinite().all() & wanted.isfinite().all()):
+            raise NotInvertibleError(_not_finite(places, matrices))
+        nearby = None if previous is None else _stacked([previous[index] for index in places])
+        attempt, given = invert_raising(run, stack, wanted, nearby)
+        if given is not wanted:
+            if not attempt.definite.all():
+                raise NotInvertibleError(f"a matrix of size {size} holds values that are too large to invert")
+            raised += int((given != wanted).sum())
         counts = [asked[index].numel() for index in places]
         for column in (attempt.inverses, given, attempt.residuals, attempt.iterations):
             for index, part in zip(places, column.split(counts), strict=True):
@@ -112,11 +114,13 @@ def _shift(index: int, matrix: Tensor, shift: Tensor | float) -> Tensor:
     return added.expand(matrix.shape[:-2])
 
 
-def _check_finite(indices: Sequence[int], matrices: Sequence[Tensor], shifts: Tensor) -> None:
-    flags = [matrix.isfinite().all() for matrix in matrices]
-    if bool(torch.stack([*flags, shifts.isfinite().all()]).all()):
-        return
-    culprits = [f"matrix {index}" for index, flag in zip(indices, flags, strict=True) if not flag]
-    raise NotInvertibleError(
-        f"{', '.join(culprits) or 'a shift'} of size {matrices[0].shape[-1]} holds values that are not finite"
-    )
+def _stacked(matrices: Sequence[Tensor]) -> Tensor:
+    """Put matrices of one size, groups included, into one stack ``[b, n, n]``; a single one is not copied."""
+    each = [matrix.reshape(-1, *matrix.shape[-2:]) for matrix in matrices]
+    return torch.cat(each) if len(each) > 1 else each[0]
+
+
+def _not_finite(places: Sequence[int], matrices: Sequence[Tensor]) -> str:
+    culprits = [f"matrix {index}" for index in places if not matrices[index].isfinite().all()]
+    size = matrices[places[0]].shape[-1]
+    return f"{', '.join(culprits) or 'a shift'} of size {size} holds values that are not finite"

@@ -47,17 +47,10 @@ def replaced(attempt: Attempt, places: Tensor, again: Attempt) -> Attempt:
 
 
 def shifted(stack: Tensor, shifts: Tensor) -> Tensor:
-    """Add a shift to each diagonal, in place.
-
-    Args:
-        stack: ``[b, n, n]``, overwritten.
-        shifts: ``[b]``.
-
-    Returns:
-        ``stack``.
-    """
-    stack.diagonal(dim1=-2, dim2=-1).add_(shifts.unsqueeze(-1))
-    return stack
+    """Copy a stack ``[b, n, n]`` with shifts ``[b]`` added to the diagonals."""
+    damped = stack.clone()
+    damped.diagonal(dim1=-2, dim2=-1).add_(shifts.unsqueeze(-1))
+    return damped
 
 
 def identity(stack: Tensor) -> Tensor:

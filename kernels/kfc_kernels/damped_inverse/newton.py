@@ -23,7 +23,7 @@ def invert(stack: Tensor, shifts: Tensor, previous: Tensor | None) -> Attempt:
     norm; the residual returned is that of this product. Where a warm start misses that, a cold one follows.
 
     Args:
-        stack: ``[b, n, n]``, overwritten.
+        stack: ``[b, n, n]``.
         shifts: ``[b]``.
         previous: Inverses of matrices nearby, positive definite, ``[b, n, n]``; None for a cold start.
 

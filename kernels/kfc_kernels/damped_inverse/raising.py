@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -16,14 +16,7 @@ RAISE = 10
 Invert = Callable[[Tensor, Tensor, Tensor | None], Attempt]
 
 
-def stacked(matrices: Sequence[Tensor]) -> Tensor:
-    """Copy matrices of one size, groups included, into one stack ``[b, n, n]``."""
-    return torch.cat([matrix.reshape(-1, *matrix.shape[-2:]) for matrix in matrices])
-
-
-def invert_raising(
-    run: Invert, matrices: Sequence[Tensor], shifts: Tensor, previous: Tensor | None
-) -> tuple[Attempt, Tensor]:
+def invert_raising(run: Invert, stack: Tensor, shifts: Tensor, previous: Tensor | None) -> tuple[Attempt, Tensor]:
     """Invert matrices of one size; where one is not positive definite, try again with more damping.
 
     The next shift is ten times the last, but at least eps times the norm (largest row sum) of M, what rounding may have
@@ -31,29 +24,28 @@ def invert_raising(
 
     Args:
         run: An implementation.
-        matrices: Each ``[n, n]`` or ``[groups, n, n]``.
-        shifts: ``[b]``, groups counted apart.
+        stack: ``[b, n, n]``.
+        shifts: ``[b]``.
         previous: Inverses of matrices nearby, ``[b, n, n]``.
 
     Returns:
         The inverses, and the shifts that each got in the end, ``[b]``.
     """
-    attempt, given = _finite(run(stacked(matrices), shifts, previous), shifts), shifts.clone()
-    eps = torch.finfo(shifts.dtype).eps
+    attempt, given = run(stack, shifts, previous), shifts
+    if _sound(attempt, shifts).all():
+        return attempt, shifts
+    given, eps = shifts.clone(), torch.finfo(shifts.dtype).eps
     for _ in range(math.ceil(-math.log(eps, RAISE)) + 1):
-        failed = (~attempt.definite).nonzero().squeeze(1)
+        failed = (~_sound(attempt, given)).nonzero().squeeze(1)
         if not len(failed):
             break
-        stack = stacked(matrices)[failed]
-        norms = torch.linalg.matrix_norm(stack, ord=math.inf)
-        floor = eps * norms.where(norms > 0, 1.0)
-        given[failed] = torch.maximum(RAISE * given[failed], floor)
+        norms = torch.linalg.matrix_norm(stack[failed], ord=math.inf)
+        given[failed] = torch.maximum(RAISE * given[failed], eps * norms.where(norms > 0, 1.0))
         nearby = None if previous is None else previous[failed]
-        replaced(attempt, failed, _finite(run(stack, given[failed], nearby), given[failed]))
-    return attempt, given
+        replaced(attempt, failed, run(stack[failed], given[failed], nearby))
+    return attempt._replace(definite=_sound(attempt, given)), given
 
 
-def _finite(attempt: Attempt, shifts: Tensor) -> Attempt:
-    """Take an inverse or a shift that is not finite for a failure."""
-    finite = attempt.inverses.isfinite().flatten(1).all(1) & shifts.isfinite()
-    return attempt._replace(definite=attempt.definite & finite)
+def _sound(attempt: Attempt, shifts: Tensor) -> Tensor:
+    """Tell which were definite and have a finite inverse and shift, ``[b]``."""
+    return attempt.definite & attempt.inverses.isfinite().flatten(1).all(1) & shifts.isfinite()

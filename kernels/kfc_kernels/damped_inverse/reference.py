@@ -13,7 +13,7 @@ def invert(stack: Tensor, shifts: Tensor, previous: Tensor | None) -> Attempt:
     """Invert as in `kfc_kernels.damped_inverse.damped_inverse`.
 
     Args:
-        stack: ``[b, n, n]``, overwritten.
+        stack: ``[b, n, n]``.
         shifts: ``[b]``.
         previous: Not needed.
 
