@@ -9,11 +9,16 @@ from typing import Any
 import pandas as pd
 
 from kfc_bench.report.files import write_text
-from kfc_bench.report.inverses import METHODS, with_method
+from kfc_bench.report.inverses import with_method
 from kfc_bench.report.tables import device_badge
 from kfc_bench.results.frames import Results, load_results
 
-COLOURS = ("#1b6ca8", "#7f8c8d", "#2e8b57", "#d35400", "#e6a15c")
+COLOURS = {
+    "cholesky": "#1b6ca8",
+    "eigendecomposition": "#2e8b57",
+    "newton, warm": "#d35400",
+    "newton, cold": "#e6a15c",
+}
 WIDTH, HEIGHT = 250, 210
 SHOWN_DAMPING = 1e-2
 SHOWN_FACTORS = 3
@@ -22,9 +27,8 @@ SHOWN_FACTORS = 3
 def _panel(data: pd.DataFrame, x: Any, y: Any, title: str) -> Any:
     import altair as alt
 
-    methods = [name for name in METHODS if name in set(data["method"])]
-    colours = [COLOURS[METHODS.index(name)] for name in methods]
-    colour = alt.Color("method:N", scale=alt.Scale(domain=methods, range=colours), legend=alt.Legend(title=None))
+    scale = alt.Scale(domain=list(COLOURS), range=list(COLOURS.values()))
+    colour = alt.Color("method:N", scale=scale, legend=alt.Legend(title=None))
     lines = alt.Chart(data).mark_line(point=True, strokeWidth=1.5).encode(x=x, y=y, color=colour)
     return lines.properties(width=WIDTH, height=HEIGHT, title=title)
 
@@ -50,7 +54,7 @@ def figure(results: Results) -> str:
     condition = alt.X("condition:Q", scale=alt.Scale(type="log"), axis=decades)
 
     def log(field: str, title: str, form: str) -> Any:
-        axis = alt.Axis(format=form, title=title, tickCount=6)
+        axis = alt.Axis(format=form, title=title, tickCount=5)
         return alt.Y(f"{field}:Q", scale=alt.Scale(type="log"), axis=axis)
 
     sizes = sorted(medians["size"].unique())

@@ -35,7 +35,7 @@ def invert(stack: Tensor, shifts: Tensor, previous: Tensor | None) -> Attempt:
 
 def _from(damped: Tensor, previous: Tensor | None) -> Attempt:
     inverse, product = _cold(damped) if previous is None else _warm(damped, previous)
-    iterations = _iterate(inverse, product)
+    inverse, iterations = _iterate(inverse, product)
     inverse = (inverse + inverse.mT) / 2
     residuals = _residual(damped @ inverse)
     attempt = Attempt(inverse, residuals * math.sqrt(damped.shape[-1]) < 1, residuals, iterations)
@@ -46,25 +46,23 @@ def _from(damped: Tensor, previous: Tensor | None) -> Attempt:
     return replaced(attempt, missed, again._replace(iterations=iterations[missed] + again.iterations))
 
 
-def _iterate(inverse: Tensor, product: Tensor) -> Tensor:
-    """Iterate X and P = AX in place; return each matrix's number of iterations."""
-    twice = 2 * identity(product)
+def _iterate(inverse: Tensor, product: Tensor) -> tuple[Tensor, Tensor]:
+    """Iterate X and P = AX from where they are; return X and each matrix's number of iterations."""
     tolerance = torch.finfo(product.dtype).eps * math.sqrt(product.shape[-1])
     residuals = _residual(product)
-    iterations = torch.zeros(len(product), dtype=torch.int64, device=product.device)
     active = residuals > tolerance
+    iterations = torch.zeros_like(active, dtype=torch.int64)
     for _ in range(MOST_ITERATIONS):
-        chosen = active.nonzero().squeeze(1)
-        if not len(chosen):
+        if not active.any():
             break
-        step = twice - product[chosen]
-        inverse[chosen] = inverse[chosen] @ step
-        product[chosen] = product[chosen] @ step
-        iterations[chosen] += 1
-        after = _residual(product[chosen])
-        active[chosen] = (after > tolerance) & (after < residuals[chosen])
-        residuals[chosen] = after
-    return iterations
+        going_on = active.reshape(-1, 1, 1)
+        inverse = torch.baddbmm(inverse, inverse, product, beta=2, alpha=-1).where(going_on, inverse)
+        product = torch.baddbmm(product, product, product, beta=2, alpha=-1).where(going_on, product)
+        iterations += active
+        after = _residual(product)
+        active = active & (after > tolerance) & (after < residuals)
+        residuals = after
+    return inverse, iterations
 
 
 def _cold(damped: Tensor) -> tuple[Tensor, Tensor]:
