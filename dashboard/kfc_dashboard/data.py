@@ -101,10 +101,10 @@ def load(folders: Sequence[Path]) -> Loaded:
             return Loaded(None, f"{error.filename or named}: {error.strerror}")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             return Loaded(None, f"{named}: damaged: {type(error).__name__}: {error}")
-    if results.is_empty:
+    if results.cost.empty and results.trials.empty:
         return Loaded(None, f"{named}: no records in it; make some with: kfc-bench run quickstart")
-    frames = (tidy(results.cost), tidy(results.convergence), tidy(results.trials))
-    return Loaded(Results(*frames, results.environments), None, [str(warning.message) for warning in caught])
+    frames = (results.cost, results.convergence, results.trials, results.inverses)
+    return Loaded(Results(*map(tidy, frames), results.environments), None, [str(warning.message) for warning in caught])
 
 
 def tidy(frame: pd.DataFrame) -> pd.DataFrame:
@@ -171,13 +171,11 @@ def of_run(results: Results, run_id: str) -> Results:
     Returns:
         Its records and its environment.
     """
-    cost, convergence, trials = (
-        frame[frame["run_id"] == run_id] for frame in (results.cost, results.convergence, results.trials)
-    )
+    frames = (results.cost, results.convergence, results.trials, results.inverses)
+    cost, convergence, trials, inverses = (frame[frame["run_id"] == run_id] for frame in frames)
     used = {*cost["env_id"], *trials["env_id"]}
-    return Results(
-        cost, convergence, trials, {key: value for key, value in results.environments.items() if key in used}
-    )
+    environments = {key: value for key, value in results.environments.items() if key in used}
+    return Results(cost, convergence, trials, inverses, environments)
 
 
 def approximations(results: Results) -> list[str]:

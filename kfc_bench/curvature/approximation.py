@@ -46,14 +46,18 @@ class Approximation(ABC):
         damping: lambda + gamma, weight decay and damping together.
         decay: The limit of e_k.
         implementation: Which implementation of the operators runs; ``"auto"`` lets each choose.
+        inverse: Which implementation of the damped inverse runs; it starts from the last inverses if it iterates.
 
     Attributes:
         statistics: Per layer (or one for the whole network), the running averages.
         inverses: Per layer (or one for the whole network), what `precondition` multiplies with.
         observations: Number of batches observed.
+        raised: Matrices that got more damping than asked because they were not positive definite, over all refreshes.
     """
 
-    def __init__(self, *, damping: float, decay: float = 0.95, implementation: str = "auto") -> None:
+    def __init__(
+        self, *, damping: float, decay: float = 0.95, implementation: str = "auto", inverse: str = "auto"
+    ) -> None:
         if not damping > 0:
             raise ValueError(f"damping must be positive, not {damping}")
         if not 0 <= decay <= 1:
@@ -61,9 +65,11 @@ class Approximation(ABC):
         self.damping = damping
         self.decay = decay
         self.implementation = implementation
+        self.inverse = inverse
         self.statistics: list[list[Tensor]] = []
         self.inverses: list[list[Tensor]] = []
         self.observations = 0
+        self.raised = 0
 
     def observe(self, batches: Sequence[LayerBatch]) -> None:
         """Add one batch to the running averages.
@@ -92,12 +98,20 @@ class Approximation(ABC):
 
         Raises:
             RuntimeError: No batch has been observed.
+            NotInvertibleError: A statistic is not finite.
         """
         if not self.statistics:
             raise RuntimeError("refresh() before any observe(): there are no statistics to invert")
         layers = self.damped()
         flat = [pair for layer in layers for pair in layer]
-        inverses = iter(damped_inverse([matrix for matrix, _ in flat], [shift for _, shift in flat]))
+        found = damped_inverse(
+            [matrix for matrix, _ in flat],
+            [shift for _, shift in flat],
+            previous=[inverse for layer in self.inverses for inverse in layer] if self.inverses else None,
+            implementation=self.inverse,
+        )
+        self.raised += found.raised
+        inverses = iter(found.inverses)
         self.inverses = [[next(inverses) for _ in layer] for layer in layers]
 
     @abstractmethod
@@ -128,10 +142,16 @@ class Approximation(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed training needs."""
-        return {"statistics": self.statistics, "inverses": self.inverses, "observations": self.observations}
+        return {
+            "statistics": self.statistics,
+            "inverses": self.inverses,
+            "observations": self.observations,
+            "raised": self.raised,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a copy of what `state_dict` returned."""
         self.statistics = copy.deepcopy(state["statistics"])
         self.inverses = copy.deepcopy(state["inverses"])
         self.observations = state["observations"]
+        self.raised = state["raised"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from kfc_bench.curvature.approximation import Approximation, LayerBatch, PhaseBytes
-from kfc_bench.curvature.footprint import Footprint
+from kfc_bench.curvature.footprint import Footprint, inverting
 from kfc_kernels import ConvGeometry, block_fisher, precondition_dense
 
 
@@ -42,12 +42,10 @@ class BlockDiagonal(Approximation):
     def predicted_bytes(geometries: Sequence[ConvGeometry], batch: int, vectors: int, element_size: int) -> PhaseBytes:
         """Predict: every block, one of them twice while it forms, from the per-example gradients of its layer."""
         layers = [Footprint(geometry, batch, vectors, element_size) for geometry in geometries]
-        sizes = [
-            element_size * geometry.groups * (geometry.group_outputs * geometry.patch_dim) ** 2
-            for geometry in geometries
-        ]
+        blocks = [(geometry.groups, geometry.group_outputs * geometry.patch_dim) for geometry in geometries]
+        sizes = [element_size * groups * size**2 for groups, size in blocks]
         gradients = element_size * sum(geometry.parameters for geometry in geometries)
         largest = max(
             max(layer.forming, layer.example_gradients + size) for layer, size in zip(layers, sizes, strict=True)
         )
-        return PhaseBytes(sum(sizes) + largest, sum(sizes) + 2 * max(sizes), 2 * gradients)
+        return PhaseBytes(sum(sizes) + largest, element_size * inverting(blocks), 2 * gradients)

@@ -3,9 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kfc_kernels import ConvGeometry
+
+
+def inverting(matrices: Sequence[tuple[int, int]]) -> int:
+    """Count the numbers held while matrices are inverted: all inverses, and those of one size, which go together.
+
+    They are held twice more: damped and factored; several of a size once more again, put into one stack.
+
+    Args:
+        matrices: Groups and size of each.
+
+    Returns:
+        How many numbers.
+    """
+    alike: dict[int, list[int]] = {}
+    for groups, size in matrices:
+        alike.setdefault(size, []).append(groups * size**2)
+    together = max((3 if len(numbers) > 1 else 2) * sum(numbers) for numbers in alike.values())
+    return sum(map(sum, alike.values())) + together
 
 
 @dataclass(frozen=True)

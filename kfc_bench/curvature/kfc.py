@@ -8,7 +8,7 @@ from torch import Tensor
 
 from kfc_bench.curvature.approximation import Approximation, LayerBatch, PhaseBytes
 from kfc_bench.curvature.damping import factored_tikhonov
-from kfc_bench.curvature.footprint import Footprint
+from kfc_bench.curvature.footprint import Footprint, inverting
 from kfc_kernels import ConvGeometry, input_factor, output_factor, precondition
 
 
@@ -52,11 +52,10 @@ class KFC(Approximation):
     def predicted_bytes(geometries: Sequence[ConvGeometry], batch: int, vectors: int, element_size: int) -> PhaseBytes:
         """Predict: one layer's patches or vectors at a time, factors throughout, each twice while it forms."""
         layers = [Footprint(geometry, batch, vectors, element_size) for geometry in geometries]
-        sizes = [
-            element_size * geometry.groups * size**2
-            for geometry in geometries
-            for size in (geometry.patch_dim, geometry.group_outputs)
+        factors = [
+            (geometry.groups, size) for geometry in geometries for size in (geometry.patch_dim, geometry.group_outputs)
         ]
+        sizes = [element_size * groups * size**2 for groups, size in factors]
         gradients = element_size * sum(geometry.parameters for geometry in geometries)
         largest = max(max(layer.gathering, layer.patches, layer.output_gradients) for layer in layers)
-        return PhaseBytes(sum(sizes) + max(sizes) + largest, sum(sizes) + 2 * max(sizes), 2 * gradients)
+        return PhaseBytes(sum(sizes) + max(sizes) + largest, element_size * inverting(factors), 2 * gradients)

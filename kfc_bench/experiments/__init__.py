@@ -3,7 +3,8 @@
 from kfc_bench.experiments.base import Case, Experiment, Measurement, Plan, Visited
 from kfc_bench.experiments.convergence import CONVERGENCE
 from kfc_bench.experiments.cost import COST
+from kfc_bench.experiments.inverse import INVERSE
 
-EXPERIMENTS: dict[str, Experiment] = {"cost": COST, "convergence": CONVERGENCE}
+EXPERIMENTS: dict[str, Experiment] = {"cost": COST, "convergence": CONVERGENCE, "inverse": INVERSE}
 
 __all__ = ["EXPERIMENTS", "Case", "Experiment", "Measurement", "Plan", "Visited"]

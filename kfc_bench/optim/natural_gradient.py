@@ -45,6 +45,8 @@ class NaturalGradient(torch.optim.SGD):
         inverses_every: Steps between inverses (the paper's T_f).
         reduction: Of the loss given to `backward`: ``"mean"`` or ``"sum"`` over the examples.
         implementation: Which implementation of the operators runs.
+        inverse: Which implementation of the damped inverse runs; ``curvature.raised`` counts the matrices that needed
+            more damping than was asked.
         seed: Of the sampled labels.
         foreach: As in ``torch.optim.SGD``.
 
@@ -70,6 +72,7 @@ class NaturalGradient(torch.optim.SGD):
         inverses_every: int = 20,
         reduction: Literal["mean", "sum"] = "mean",
         implementation: str = "auto",
+        inverse: str = "auto",
         seed: int = 0,
         foreach: bool | None = None,
     ) -> None:
@@ -91,7 +94,7 @@ class NaturalGradient(torch.optim.SGD):
         self._layers = find_layers(model) if approximation != "identity" else []
         self._capture = Capture(model, self._layers) if self._layers else None
         self.curvature = APPROXIMATIONS[approximation](
-            damping=damping + weight_decay, decay=decay, implementation=implementation
+            damping=damping + weight_decay, decay=decay, implementation=implementation, inverse=inverse
         )
         self._weight_decay = weight_decay
         self._likelihood = likelihood

@@ -16,8 +16,8 @@ MOST_ALIKE = 3
 
 
 def _all_cases(results: Results) -> pd.DataFrame:
-    """Join both experiments' records, with a few words for what each case was."""
-    cost, trials = results.cost, results.trials
+    """Join all experiments' records, with a few words for what each case was."""
+    cost, trials, inverses = results.cost, results.trials, results.inverses
     kind = cost["implementation"].fillna("-").map(described)
     where = cost["layer"].astype(object).where(cost["layer"].notna(), cost["network"])
     place = where.astype(str) + ", batch " + cost["batch"].astype(str)
@@ -26,7 +26,12 @@ def _all_cases(results: Results) -> pd.DataFrame:
     trained = trials[columns[:4]].assign(
         what="training with " + trials["optimizer"].astype(str), place="seed " + trials["seed"].astype(str)
     )
-    filled = [frame for frame in (measured, trained) if not frame.empty]
+    size, family = inverses["size"].astype(str), inverses["family"].astype(object)
+    inverted = inverses[columns[:4]].assign(
+        what="damped_inverse, " + inverses["implementation"].astype(str),
+        place="size " + size + ", " + family.where(family.notna(), inverses["layer"]).astype(str),
+    )
+    filled = [frame for frame in (measured, trained, inverted) if not frame.empty]
     return pd.concat(filled or [measured], ignore_index=True).reindex(columns=[*columns, "what", "place"])
 
 

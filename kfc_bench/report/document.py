@@ -8,6 +8,7 @@ from typing import Any
 from kfc_bench.report.contests import contest_tables
 from kfc_bench.report.coverage import missing_lines, reasons_table, sections_table
 from kfc_bench.report.files import write_text
+from kfc_bench.report.inverses import family_table, refresh_table
 from kfc_bench.report.machine import ceilings_table, environment_table
 from kfc_bench.report.names import has_peers, is_whole_pass
 from kfc_bench.report.operators import LEAST_VISITS, correctness_table, operator_tables
@@ -62,6 +63,12 @@ inverts them, precondition multiplies a gradient with the inverse."""
 SIZES = """\
 A layer counts at a batch where every phase ran. "Too large" and "too slow" count the layers and batches that broke the
 suite's limits on memory and time, almost all of them by prediction, without being tried."""
+
+INVERSES = """\
+An inverse X of a damped matrix A is as exact as its residual is small: the norm of I - AX over the root of its size.
+Nothing is refused for being inexact here, that is what is measured. "More damping" counts matrices that were not
+positive definite in this precision, and were damped with more than was asked. Newton's iteration starts warm from the
+inverse of the refresh before, or cold."""
 
 CEILINGS = """\
 The best speed that this device was seen to reach in this run, over large products and over reads of memory: what "of
@@ -138,6 +145,7 @@ def render(results: Results, environment: dict[str, Any], session: Session | Non
         _section("Training: the cost of a step, and what it gains", comparison_table(results), about=TRAINING),
         _section("Phases of each approximation", cost_table(results, approximations), about=PHASES),
         _section("How large a layer can be", feasible_table(results), about=SIZES),
+        _section("Damped inverses", family_table(results), refresh_table(results), about=INVERSES),
         _section("Limits of this device", ceilings_table(results, environment), about=CEILINGS),
         _section("What did not run, and why", reasons_table(results)),
         _section("What is missing", *missing_lines(session)),

@@ -11,7 +11,7 @@ from kfc_bench.results.schema import COST_COLUMNS
 
 
 def export_csv(results: Results, folder: Path) -> list[Path]:
-    """Write ``cost.csv``, ``convergence.csv``, ``trials.csv`` (tidy) and ``comparison.csv`` (wide).
+    """Write ``cost.csv``, ``convergence.csv``, ``trials.csv``, ``inverses.csv`` (tidy) and ``comparison.csv`` (wide).
 
     Args:
         results: What was measured.
@@ -27,6 +27,7 @@ def export_csv(results: Results, folder: Path) -> list[Path]:
         "cost": results.cost[list(COST_COLUMNS)],
         "convergence": results.convergence,
         "trials": results.trials,
+        "inverses": results.inverses,
         "comparison": comparison(results.cost, results.trials),
     }
     written = []

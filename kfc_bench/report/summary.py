@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from kfc_bench.report.contests import contest_tables
+from kfc_bench.report.inverses import family_table, refresh_table
 from kfc_bench.report.tables import (
     APPROXIMATIONS,
     TextTable,
@@ -19,7 +20,13 @@ from kfc_bench.results.frames import Results
 def tables(results: Results) -> list[TextTable]:
     """Return the summary's tables, those that have rows."""
     approximations = [name for name in APPROXIMATIONS if name in set(results.cost["approximation"])]
-    found = (cost_table(results, approximations), comparison_table(results), feasible_table(results))
+    found = (
+        cost_table(results, approximations),
+        comparison_table(results),
+        feasible_table(results),
+        family_table(results),
+        refresh_table(results),
+    )
     return [*contest_tables(results), *(table for table in found if table is not None)]
 
 

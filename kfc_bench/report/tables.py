@@ -194,6 +194,6 @@ def comparison_table(results: Results) -> TextTable | None:
 
 def health_line(results: Results) -> str:
     """Count the cases and trials by status."""
-    statuses = pd.concat([results.cost["status"], results.trials["status"]])
+    statuses = pd.concat([results.cost["status"], results.trials["status"], results.inverses["status"]])
     counts = statuses.value_counts()
     return ", ".join(f"{counts[status]} {status}" for status in STATUSES if status in counts) or "no records"

@@ -15,6 +15,7 @@ from kfc_bench.results.schema import (
     CONVERGENCE_COLUMNS,
     COST_COLUMNS,
     CURVE_COLUMNS,
+    INVERSE_COLUMNS,
     TRIAL_COLUMNS,
     VISIT_COLUMNS,
     Record,
@@ -29,18 +30,20 @@ class Results:
         cost: One row per case, `COST_COLUMNS` and `VISIT_COLUMNS`.
         convergence: One row per trial and evaluation, `CONVERGENCE_COLUMNS`.
         trials: One row per trial, `TRIAL_COLUMNS`.
+        inverses: One row per inverse case, `INVERSE_COLUMNS`.
         environments: Environment records by ``env_id``.
     """
 
     cost: pd.DataFrame
     convergence: pd.DataFrame
     trials: pd.DataFrame
+    inverses: pd.DataFrame
     environments: dict[str, dict[str, Any]]
 
     @property
     def is_empty(self) -> bool:
         """Whether there is no record at all."""
-        return self.cost.empty and self.trials.empty
+        return self.cost.empty and self.trials.empty and self.inverses.empty
 
 
 def _frame(records: Iterable[Record], columns: Sequence[str]) -> pd.DataFrame:
@@ -69,6 +72,7 @@ def to_frames(records: list[Record], environments: dict[str, dict[str, Any]]) ->
         cost=_frame((record for record in newest if record["experiment"] == "cost"), (*COST_COLUMNS, *VISIT_COLUMNS)),
         convergence=_frame(points, CONVERGENCE_COLUMNS),
         trials=_frame(trials, TRIAL_COLUMNS),
+        inverses=_frame((record for record in newest if record["experiment"] == "inverse"), INVERSE_COLUMNS),
         environments=environments,
     )
 

@@ -123,13 +123,47 @@ CONVERGENCE_COLUMNS = (
     "status",
 )
 
+INVERSE_COLUMNS = (
+    *COMMON,
+    "device",
+    "source",
+    "family",
+    "network",
+    "layer",
+    "factor",
+    "size",
+    "condition",
+    "damping",
+    "step",
+    "dtype",
+    "implementation",
+    "start",
+    "status",
+    "reason",
+    "residual",
+    "rel_error",
+    "iterations",
+    "raised",
+    "time_median_s",
+    "time_ci_low_s",
+    "time_ci_high_s",
+    "visits",
+    "samples",
+    "stop_reason",
+    "launch_hidden",
+)
+
 JOURNAL_ONLY = ("attempt", "worker_s", "visit_group", "last_round")
 """Which try this was, seconds the worker spent on the case, its session of visits in turn, its last round there."""
 
 VISIT_COLUMNS = ("visit_group", "last_round", "visit_medians_s")
 """In frames, beside `COST_COLUMNS`: what pairs the visits of two cases; not in CSV files."""
 
-COLUMNS = {"cost": (*COST_COLUMNS, "visit_medians_s"), "convergence": (*TRIAL_COLUMNS, "curve")}
+COLUMNS = {
+    "cost": (*COST_COLUMNS, "visit_medians_s"),
+    "convergence": (*TRIAL_COLUMNS, "curve"),
+    "inverse": INVERSE_COLUMNS,
+}
 
 
 def check_record(record: Record) -> None:

@@ -139,3 +139,25 @@ def test_inverses_stay_until_refreshed(name):
     after = curvature.precondition(gradients())
     stays = name != "diagonal"
     assert all(torch.equal(old, new) for old, new in zip(before, after, strict=True)) is stays
+
+
+def test_a_matrix_that_needs_more_damping_is_counted():
+    curvature = observing("kfc", 0)
+    curvature.refresh()
+    assert curvature.raised == 0
+    curvature.statistics[1][1] = torch.diag(torch.tensor([-1.0, 1.0], dtype=torch.float64))
+    for _ in range(2):
+        curvature.refresh()
+    assert curvature.raised == 2
+    assert all(inverse.isfinite().all() for layer in curvature.inverses for inverse in layer)
+    assert curvature.state_dict()["raised"] == 2
+
+
+def test_inverses_by_iteration_start_from_the_last():
+    curvature = APPROXIMATIONS["kfc"](damping=DAMPING, inverse="newton")
+    for seed in range(2):
+        curvature.observe(batches(seed))
+        curvature.refresh()
+    direct = observing("kfc", 0, 1, damping=DAMPING)
+    direct.refresh()
+    assert_close(curvature.inverses, direct.inverses, rtol=1e-8, atol=1e-10)

@@ -335,76 +335,7 @@ def positive_definite(*shape):
     return root @ root.mT
 
 
-every_inverse = pytest.mark.parametrize("implementation", ["reference", "eigendecomposition"])
-
-
-@every_inverse
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_damped_inverses_of_unlike_sizes(implementation, dtype):
-    matrices = [
-        positive_definite(1).to(dtype),
-        positive_definite(5).to(dtype),
-        positive_definite(3, 4).to(dtype),
-        torch.zeros(2, 2, dtype=dtype),
-    ]
-    originals = [matrix.clone() for matrix in matrices]
-    shifts = [0.5, torch.tensor(0.25), torch.tensor([0.1, 1.0, 10.0]), 2]
-    inverses = kfc_kernels.damped_inverse(matrices, shifts, implementation=implementation)
-    for matrix, original, shift, inverse in zip(matrices, originals, shifts, inverses, strict=True):
-        identity = torch.eye(matrix.shape[-1], dtype=torch.float64).expand(matrix.shape)
-        damped = matrix.double() + torch.as_tensor(shift, dtype=torch.float64).unsqueeze(-1).unsqueeze(-1) * identity
-        tolerance = 1e-4 if dtype == torch.float32 else 1e-12
-        assert (inverse.dtype, inverse.shape) == (dtype, matrix.shape)
-        assert_close(damped @ inverse.double(), identity, rtol=0, atol=tolerance)
-        assert_close(inverse, inverse.mT, rtol=tolerance, atol=tolerance)
-        assert torch.equal(matrix, original)
-
-
-@every_inverse
-@pytest.mark.parametrize(
-    "culprit",
-    [
-        pytest.param(torch.zeros(3, 3), id="singular"),
-        pytest.param(torch.stack([torch.eye(3), torch.zeros(3, 3)]), id="singular in a group"),
-        pytest.param(torch.full((3, 3), torch.nan), id="nan"),
-    ],
-)
-def test_the_matrix_without_an_inverse_is_named(implementation, culprit):
-    with pytest.raises(ValueError, match="matrix 1 of size 3 is not positive definite after its shift"):
-        kfc_kernels.damped_inverse([torch.eye(2), culprit], [0.0, 0.0], implementation=implementation)
-
-
-def test_cholesky_refuses_an_indefinite_matrix():
-    with pytest.raises(ValueError, match="matrix 0 of size 2 is not positive definite"):
-        kfc_kernels.damped_inverse([torch.tensor([[0.0, 1.0], [1.0, 0.0]])], [0.5], implementation="reference")
-
-
-def test_eigendecomposition_reads_negative_eigenvalues_as_zero():
-    matrix = torch.diag(torch.tensor([-1e-9, 1.0]))
-    (inverse,) = kfc_kernels.damped_inverse([matrix], [0.5], implementation="eigendecomposition")
-    assert_close(inverse, torch.diag(torch.tensor([2.0, 2 / 3])))
-
-
-@pytest.mark.parametrize("shape", [(2, 3), (4,), (1, 1, 2, 2)])
-def test_inverting_what_is_not_square_is_refused(shape):
-    with pytest.raises(ValueError, match="matrix 0 has shape"):
-        kfc_kernels.damped_inverse([torch.ones(shape)], [1.0])
-
-
-@every_inverse
-@pytest.mark.parametrize("shape", [(3, 3), (2, 3, 3)])
-def test_shifts_that_are_not_one_per_group_are_refused(implementation, shape):
-    with pytest.raises(ValueError, match="shift 0 has shape"):
-        kfc_kernels.damped_inverse([torch.ones(shape)], [torch.ones(3)], implementation=implementation)
-
-
-def test_each_matrix_needs_its_shift():
-    with pytest.raises(ValueError, match="1 matrices but 2 shifts"):
-        kfc_kernels.damped_inverse([torch.eye(2)], [1.0, 1.0])
-
-
-def test_nothing_to_invert_or_precondition():
-    assert kfc_kernels.damped_inverse([], []) == []
+def test_nothing_to_precondition():
     assert kfc_kernels.precondition([], [], []) == []
     assert kfc_kernels.precondition_diagonal([], [], 0.1) == []
     assert kfc_kernels.precondition_dense([], []) == []

@@ -91,7 +91,7 @@ def test_preconditioning_by_factors_is_preconditioning_by_their_block(case):
     layer = case.build()
     geometry = layer.geometry
     factors = output_factor(layer.g, geometry, **REFERENCE), input_factor(layer.a, geometry, **REFERENCE)
-    gamma, omega = damped_inverse(factors, [0.1, 0.3], **REFERENCE)
+    gamma, omega = damped_inverse(factors, [0.1, 0.3], **REFERENCE).inverses
     gradient = layer.example_gradients.sum((1, 2)).reshape(geometry.grouped(geometry.group_outputs, -1))
     pairs = zip(gamma.reshape(-1, *gamma.shape[-2:]), omega.reshape(-1, *omega.shape[-2:]), strict=True)
     blocks = torch.stack([torch.kron(*pair) for pair in pairs])

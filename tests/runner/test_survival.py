@@ -175,10 +175,21 @@ def test_a_file_system_that_is_really_full_keeps_what_is_finished(folder):
     ]
 
 
+SPOILED = """
+sound = damped_inverse
+
+
+def damped_inverse(*given, implementation):
+    found = sound(*given, implementation=implementation)
+    spoiled = [inverse * torch.nan for inverse in found.inverses]
+    return found._replace(inverses=spoiled) if implementation == "eigendecomposition" else found
+"""
+
+
 def test_a_result_that_is_not_a_number_is_wrong_and_costs_no_other_case(tmp_path):
     packages = copy_sources(tmp_path / "packages")
-    with (packages / "kfc_kernels" / "damped_inverse" / "reference.py").open("a") as file:
-        file.write("\n\nsound = eigendecomposition\neigendecomposition = lambda *given: sound(*given) * torch.nan\n")
+    with (packages / "kfc_kernels" / "damped_inverse" / "__init__.py").open("a") as file:
+        file.write(SPOILED)
     both = f'layer = {LAYER}\nbatch = 2\nimplementation = ["reference", "eigendecomposition"]'
     (tmp_path / "mine.toml").write_text(
         f'kind = "cost"\ndevice = "cpu"\n[defaults]\n{QUICK}\n[[sweep]]\noperator = "damped_inverse"\n{both}\n'

@@ -1,33 +1,26 @@
-"""Damped inverses by torch.linalg."""
+"""Damped inverses through Cholesky factors, one matrix after another."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-
-def cholesky(matrix: Tensor, shift: Tensor) -> Tensor:
-    """Invert ``matrix + shift I`` through its Cholesky factor."""
-    damped = matrix.clone()
-    damped.diagonal(dim1=-2, dim2=-1).add_(shift)
-    return torch.cholesky_inverse(torch.linalg.cholesky(damped))
+from kfc_kernels.damped_inverse import cholesky
+from kfc_kernels.damped_inverse.attempt import Attempt
 
 
-def eigendecomposition(matrix: Tensor, shift: Tensor) -> Tensor:
-    """Invert ``matrix + shift I`` through its eigenvalues, those below zero (by rounding) read as zero.
+def invert(stack: Tensor, shifts: Tensor, previous: Tensor | None) -> Attempt:
+    """Invert as in `kfc_kernels.damped_inverse.damped_inverse`.
 
     Args:
-        matrix: ``[n, n]`` or ``[groups, n, n]``.
-        shift: A scalar or ``[groups, 1]``.
+        stack: ``[b, n, n]``.
+        shifts: ``[b]``.
+        previous: Not needed.
 
     Returns:
-        The inverse.
-
-    Raises:
-        torch.linalg.LinAlgError: The smallest eigenvalue and the shift are both zero.
+        The inverses.
     """
-    values, vectors = torch.linalg.eigh(matrix)
-    damped = values.clamp_min(0) + shift
-    if not (damped > 0).all():
-        raise torch.linalg.LinAlgError("its smallest eigenvalue is zero")  # type: ignore[attr-defined]
-    return vectors / damped.unsqueeze(-2) @ vectors.mT
+    each = [
+        cholesky.invert(matrix, shift, previous) for matrix, shift in zip(stack.split(1), shifts.split(1), strict=True)
+    ]
+    return Attempt(*map(torch.cat, zip(*each, strict=True)))

@@ -24,7 +24,7 @@ from kfc_bench.optim import NaturalGradient
 from kfc_bench.problems.digits import ImageData, Split, digits
 from kfc_bench.problems.networks import NETWORKS
 from kfc_bench.results.schema import Record
-from kfc_kernels.damped_inverse import NotPositiveDefiniteError
+from kfc_kernels.damped_inverse import NotInvertibleError
 
 WARM_UP_STEPS = 3
 LEARNED, COLLAPSED = 0.5, 0.9
@@ -154,7 +154,7 @@ class Trial:
             start = time.perf_counter()
             try:
                 loss = float(train(images, labels))
-            except NotPositiveDefiniteError as error:
+            except NotInvertibleError as error:
                 self.status, self.reason = "diverged", f"step {step}: {error}"
                 break
             clock.synchronize()
@@ -223,7 +223,7 @@ def open_trial(case: TrialCase) -> Trial:
     data = _data(case.setting.problem, case.setting.device)
     train = _trainer(case, _network(case))
     warm_up = islice(_batches(data.train, case.setting.batch, case.seed), WARM_UP_STEPS)
-    with suppress(NotPositiveDefiniteError):
+    with suppress(NotInvertibleError):
         for images, labels in warm_up:
             train(images, labels)
     return Trial(case)

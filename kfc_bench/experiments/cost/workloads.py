@@ -24,6 +24,7 @@ from kfc_bench.optim import NaturalGradient
 from kfc_bench.problems.networks import NETWORKS
 from kfc_kernels import ConvGeometry
 from kfc_kernels.catalogue import implementations
+from kfc_kernels.damped_inverse import DampedInverses
 from kfc_kernels.dispatch import Case
 
 NO_SUMS = ("damped_inverse", "precondition_diagonal")
@@ -167,7 +168,7 @@ def _operator(
     (geometry,) = case.geometries
     arguments = _arguments(operator, geometry, _Draws(case, dtype, absolute=absolute))
     contestant = contestants().get((operator, implementation))
-    run: Callable[[], Tensor | list[Tensor]]
+    run: Callable[[], Tensor | list[Tensor] | DampedInverses]
     with_host = contestant is not None and contestant.whole_pass
     if contestant is not None:
         run = contestant.ready(arguments, Case(geometry, dtype, torch.device(case.device), case.batch))
@@ -178,6 +179,8 @@ def _operator(
 
     def once() -> list[Tensor]:
         result = run()
+        if isinstance(result, DampedInverses):
+            return result.inverses
         return result if isinstance(result, list) else [result]
 
     return Workload(
