@@ -10,6 +10,7 @@ from kfc_bench.report.coverage import missing_lines, reasons_table, sections_tab
 from kfc_bench.report.files import write_text
 from kfc_bench.report.inverses import family_table, refresh_table
 from kfc_bench.report.machine import ceilings_table, environment_table
+from kfc_bench.report.lead import lead_tables
 from kfc_bench.report.names import has_peers, is_whole_pass
 from kfc_bench.report.operators import LEAST_VISITS, correctness_table, operator_tables
 from kfc_bench.report.tables import (
@@ -141,7 +142,7 @@ def render(results: Results, environment: dict[str, Any], session: Session | Non
         _section("What was run", _whole(results, session), sections_table(results, session)),
         _section("How to read it", READING),
         _section("Correctness on this device", correctness_table(results)),
-        _section("Operators", *contests, *operators, about="\n\n".join(filter(None, remarks))),
+        _section("Operators", *lead_tables(results), *contests, *operators, about="\n\n".join(filter(None, remarks))),
         _section("Training: the cost of a step, and what it gains", comparison_table(results), about=TRAINING),
         _section("Phases of each approximation", cost_table(results, approximations), about=PHASES),
         _section("How large a layer can be", feasible_table(results), about=SIZES),

@@ -25,7 +25,7 @@ COMPARED = ["env_id", "operator", "layer", "batch", "dtype", "precision", "cache
 SPEEDUP = ["speedup", "speedup_low", "speedup_high"]
 
 
-def _speedup(row: pd.Series[Any], other: pd.Series[Any]) -> tuple[float, float, float]:
+def speedup(row: pd.Series[Any], other: pd.Series[Any]) -> tuple[float, float, float]:
     in_turn = paired(row.to_dict(), other.to_dict())
     if in_turn is None:
         return other["time_median_s"] / row["time_median_s"], float("nan"), float("nan")
@@ -55,7 +55,7 @@ def beside_the_fastest_other(cost: pd.DataFrame) -> pd.DataFrame:
         for index in group.index:
             other = group.drop(index).iloc[0]
             rows.loc[index, "fastest_other"] = other["implementation"]
-            rows.loc[index, SPEEDUP] = _speedup(group.loc[index], other)
+            rows.loc[index, SPEEDUP] = speedup(group.loc[index], other)
     return rows
 
 

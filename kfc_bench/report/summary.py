@@ -6,6 +6,7 @@ from rich.console import Console
 
 from kfc_bench.report.contests import contest_tables
 from kfc_bench.report.inverses import family_table, refresh_table
+from kfc_bench.report.lead import lead_tables
 from kfc_bench.report.tables import (
     APPROXIMATIONS,
     TextTable,
@@ -27,7 +28,7 @@ def tables(results: Results) -> list[TextTable]:
         family_table(results),
         refresh_table(results),
     )
-    return [*contest_tables(results), *(table for table in found if table is not None)]
+    return [*lead_tables(results), *contest_tables(results), *(table for table in found if table is not None)]
 
 
 def print_summary(results: Results, console: Console) -> None:
