@@ -26,6 +26,15 @@ SPEEDUP = ["speedup", "speedup_low", "speedup_high"]
 
 
 def speedup(row: pd.Series[Any], other: pd.Series[Any]) -> tuple[float, float, float]:
+    """Divide another row's time by this one's: above 1, this one is faster.
+
+    Args:
+        row: A row of the cost frame.
+        other: Another, of the same case.
+
+    Returns:
+        The ratio with its 95 % interval, paired round by round; NaN for the interval where they were not visited in turn.
+    """
     in_turn = paired(row.to_dict(), other.to_dict())
     if in_turn is None:
         return other["time_median_s"] / row["time_median_s"], float("nan"), float("nan")
