@@ -33,7 +33,7 @@ def speedup(row: pd.Series[Any], other: pd.Series[Any]) -> tuple[float, float, f
         other: Another, of the same case.
 
     Returns:
-        The ratio with its 95 % interval, paired round by round; NaN for the interval where they were not visited in turn.
+        The ratio and its 95 % interval, paired round by round; of rows not visited in turn, the interval is NaN.
     """
     in_turn = paired(row.to_dict(), other.to_dict())
     if in_turn is None:
