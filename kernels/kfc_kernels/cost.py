@@ -96,16 +96,26 @@ def operator_cost(
                 else (vectors * batch, kernel, geometry.out_channels * geometry.in_channels // groups)
             )
             full, half = _symmetric(rows, size)
-            return cost(
-                form_gradients + blocks * full, form_gradients + blocks * half, inputs + gradients + blocks * size**2
-            )
+            least = form_gradients + blocks * half
+            if kernel == 1:
+                # A^T (g^T g) A of each vector and example forms no gradient: with one position, |g|^2 a a^T.
+                pairs = positions**2 * 2 * outputs
+                _, of_patches = _symmetric(positions, patch)
+                mixing = 2 * positions**2 * patch if positions > 1 else 0
+                least = min(least, groups * vectors * batch * (pairs + mixing + of_patches))
+            return cost(form_gradients + blocks * full, least, inputs + gradients + blocks * size**2)
         case "exact_fisher":
             full, half = _symmetric(vectors * batch, groups * block)
             return cost(full, half, vectors * batch * groups * block + (groups * block) ** 2)
         case "eigenvalue_correction":
             rotate = 2 * groups * vectors * batch * (outputs * block + block * patch)
-            work = form_gradients + rotate + 2 * groups * vectors * batch * block
-            return cost(work, work, inputs + gradients + groups * (patch**2 + outputs**2 + block))
+            squares = 2 * groups * vectors * batch * block
+            left = vectors * outputs**2 * min(positions, patch)
+            right = patch**2 * min(positions, vectors * outputs)
+            least = form_gradients + 2 * groups * batch * (left + right) + squares
+            return cost(
+                form_gradients + rotate + squares, least, inputs + gradients + groups * (patch**2 + outputs**2 + block)
+            )
         case "damped_inverse":
             return inverse_cost(groups, patch, element_size) + inverse_cost(groups, outputs, element_size)
         case "precondition":

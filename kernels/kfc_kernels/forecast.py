@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kfc_kernels.cost import operator_cost
 from kfc_kernels.geometry import ConvGeometry
-from kfc_kernels.launches import multiplying
+from kfc_kernels.precision import multiplying
 from kfc_kernels.rates import gpu_rates
 from kfc_kernels.triton_work import WORK, multiplied_in
 from kfc_kernels.work import Work
@@ -48,7 +48,7 @@ def operators_forecast() -> str:
                 with multiplying(kind) as dtype:
                     least = operator_cost(operator, geometry, BATCH, element_size=dtype.itemsize)
                     floor = gpu_rates(dtype).seconds(Work(least.flops_minimal, least.bytes_minimal, 1))
-                    work, multiplied = count(geometry, BATCH, dtype.itemsize), multiplied_in(operator, dtype)
+                    work, multiplied = count(geometry, BATCH, dtype.itemsize), multiplied_in(operator, geometry, dtype)
                     predicted = gpu_rates(multiplied, ASSUMED_SHARE).seconds(work)
                     part = gpu_rates(multiplied).longest_part(work)[0]
                 cells.append(f"{1e6 * floor:.0f} / {1e6 * predicted:.0f} {part}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +13,7 @@ import torch
 from kfc_kernels.catalogue import OPERATORS
 from kfc_kernels.dispatch import Case
 from kfc_kernels.geometry import ConvGeometry
-
-PRODUCTS = {
-    "ieee": torch.float32,
-    "tf32": torch.float32,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-}
-"""Operands and how they are multiplied, by the name that tables give it."""
+from kfc_kernels.precision import PRODUCTS, multiplying
 
 EVERY_LAYER = "every"
 
@@ -50,7 +42,7 @@ class Launch:
         operator: The operator that launches it; of several, the first.
         kernel: Its function's name, numbered from the second on where one call launches it several times.
         layer: The layer's label, or `EVERY_LAYER` where all layers share the launch.
-        products: A key of `PRODUCTS`.
+        products: A key of `kfc_kernels.precision.PRODUCTS`.
         function: The ``triton.jit`` function.
         types: Triton types of its arguments.
         configuration: Its constants and the options of its launch.
@@ -63,24 +55,6 @@ class Launch:
     function: Any
     types: Mapping[str, str]
     configuration: Mapping[str, Any]
-
-
-@contextmanager
-def multiplying(products: str) -> Iterator[torch.dtype]:
-    """Set how float32 matrices are multiplied for a while, and give the dtype of the operands.
-
-    Args:
-        products: A key of `PRODUCTS`.
-
-    Yields:
-        The dtype.
-    """
-    before = torch.backends.cuda.matmul.fp32_precision
-    torch.backends.cuda.matmul.fp32_precision = "tf32" if products == "tf32" else "ieee"
-    try:
-        yield PRODUCTS[products]
-    finally:
-        torch.backends.cuda.matmul.fp32_precision = before
 
 
 def launches(layers: Mapping[str, ConvGeometry] = HEADLINE, target: str = "sm_90") -> list[Launch]:

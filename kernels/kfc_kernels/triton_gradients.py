@@ -11,18 +11,19 @@ import triton.language as tl
 from torch import Tensor
 
 from kfc_kernels.geometry import ConvGeometry
+from kfc_kernels.tiles import CHUNK_BYTES, GRADIENT_COLUMNS, GRADIENT_ROWS, NARROW_SIDE, tile
 from kfc_kernels.triton_gather import channels_together, gather_patches, gatherable, on_two_axes, view, weight_element
 from kfc_kernels.triton_launch import (
+    LARGEST_GRID,
     POINTERS,
     Ahead,
+    alike,
     check_indices,
     exact,
     meta_input,
     on_device_of,
     product_options,
-    tile,
 )
-from kfc_kernels.triton_work import CHUNK_BYTES
 
 
 @triton.jit
@@ -31,6 +32,8 @@ def gradient_tile(
     g: tl.tensor,
     index: tl.tensor,
     examples: tl.tensor,
+    vector_step: tl.tensor,
+    example_step: tl.tensor,
     group: tl.tensor,
     rows: tl.tensor,
     columns: tl.tensor,
@@ -47,12 +50,14 @@ def gradient_tile(
         g: Pointer to the backpropagated vectors, ``[V, N, groups * K, *out]``.
         index: Which gradient of V*N, that of the first vector's examples first.
         examples: N.
+        vector_step: Elements of ``g`` from one vector to the next.
+        example_step: Elements from one example to the next.
         group: The group.
         rows: Its output channels, ``[BK]``.
         columns: Patch elements, ``[BD]``, in gathered order.
         VIEW: The layer.
         K: Output channels of a group.
-        G_STEPS: Strides of ``g``.
+        G_STEPS: Elements of ``g`` from one channel, row and column to the next.
         BP: Positions that are loaded together.
         PRECISION: Of products.
 
@@ -60,13 +65,13 @@ def gradient_tile(
         ``[BK, BD]``.
     """
     example = index % examples
-    signal = g + (index // examples).to(tl.int64) * G_STEPS[0] + example.to(tl.int64) * G_STEPS[1]
-    signal += (group * K + rows).to(tl.int64) * G_STEPS[2]  # [BK]
+    signal = g + (index // examples).to(tl.int64) * vector_step + example.to(tl.int64) * example_step
+    signal += (group * K + rows).to(tl.int64) * G_STEPS[0]  # [BK]
     gradient = tl.zeros((rows.shape[0], columns.shape[0]), tl.float32)
     for start in range(0, VIEW.positions, BP):
         position = start + tl.arange(0, BP)
         valid = position < VIEW.positions
-        pixel = position // VIEW.out_width * G_STEPS[3] + position % VIEW.out_width * G_STEPS[4]  # [BP]
+        pixel = position // VIEW.out_width * G_STEPS[1] + position % VIEW.out_width * G_STEPS[2]  # [BP]
         left = tl.load(signal[:, None] + pixel[None, :], mask=(rows < K)[:, None] & valid[None, :], other=0.0)
         right = gather_patches(a, group, columns, example, position, valid, VIEW)  # [BD, BP]
         gradient = tl.dot(left, tl.trans(right), gradient, input_precision=PRECISION)  # [BK, BD]
@@ -80,6 +85,8 @@ def example_gradients_kernel(
     out: tl.tensor,
     first: tl.tensor,
     examples: tl.tensor,
+    vector_step: tl.tensor,
+    example_step: tl.tensor,
     VIEW: tl.constexpr,
     K: tl.constexpr,
     G_STEPS: tl.constexpr,
@@ -95,7 +102,9 @@ def example_gradients_kernel(
     rows = tl.program_id(0) // column_tiles * BK + tl.arange(0, BK)
     columns = tl.program_id(0) % column_tiles * BD + tl.arange(0, BD)
     index = tl.program_id(2)
-    gradient = gradient_tile(a, g, first + index, examples, group, rows, columns, VIEW, K, G_STEPS, BP, PRECISION)
+    gradient = gradient_tile(
+        a, g, first + index, examples, vector_step, example_step, group, rows, columns, VIEW, K, G_STEPS, BP, PRECISION
+    )
     matrix = out + (index * tl.num_programs(1) + group).to(tl.int64) * (K * D)
     inside = (rows < K)[:, None] & (columns < D)[None, :]
     weights = weight_element(columns, VIEW.channels, VIEW.kernel_elements)
@@ -113,14 +122,13 @@ def configuration(a: Tensor, g: Tensor, geometry: ConvGeometry) -> dict[str, Any
     Returns:
         Keyword arguments of the launch.
     """
-    # A small tile leaves registers to index arithmetic without wide loads.
     narrow = exact(a.dtype) and not channels_together(a, geometry)
-    rows = tile(geometry.group_outputs, largest=32 if narrow else 64)
-    columns = tile(geometry.patch_dim, largest=32 if narrow else 128)
+    rows = tile(geometry.group_outputs, largest=NARROW_SIDE if narrow else GRADIENT_ROWS)
+    columns = tile(geometry.patch_dim, largest=NARROW_SIDE if narrow else GRADIENT_COLUMNS)
     return {
         "VIEW": view(a, geometry),
         "K": geometry.group_outputs,
-        "G_STEPS": on_two_axes(g, geometry.axes).stride(),
+        "G_STEPS": on_two_axes(g, geometry.axes).stride()[2:],
         "BK": rows,
         "BD": columns,
         "BP": tile(geometry.positions, largest=16 if a.dtype == torch.float32 else 32),
@@ -138,11 +146,12 @@ def described(a: Tensor, geometry: ConvGeometry) -> tuple[dict[str, str], dict[s
         geometry: The layer.
 
     Returns:
-        Types of the arguments ``a``, ``g``, ``out`` and ``examples``, and the `configuration`.
+        Types of the arguments that launches share, and the `configuration`.
     """
     a, geometry = gatherable(a, geometry)
     g = torch.empty(1, 1, geometry.out_channels, *geometry.out_size, dtype=a.dtype, device="meta")
-    types = {"a": POINTERS[a.dtype], "g": POINTERS[a.dtype], "out": "*fp32", "examples": "i32"}
+    types = {"a": POINTERS[a.dtype], "g": POINTERS[a.dtype], "out": "*fp32"}
+    types |= dict.fromkeys(("examples", "vector_step", "example_step"), "i32")
     return types, configuration(a, g, geometry)
 
 
@@ -176,17 +185,18 @@ def gradient_chunks(a: Tensor, g: Tensor, geometry: ConvGeometry, *, operator: s
     Raises:
         UnsupportedError: 32-bit indices cannot count an operand's or a gradient's elements.
     """
-    if a.dtype != g.dtype:
-        a, g = a.float(), g.float()
+    a, g = alike(a, g)
     a, geometry = gatherable(a, geometry)
     launch = configuration(a, g, geometry)
     gradients, rows, columns = g.shape[0] * a.shape[0], geometry.group_outputs, geometry.patch_dim
     check_indices(operator, elements_of_an_example=max(a[0].numel(), g[0, 0].numel()), gradient=rows * columns)
     tiles = triton.cdiv(rows, launch["BK"]) * triton.cdiv(columns, launch["BD"])
-    most = min(gradients, max(1, CHUNK_BYTES // (4 * geometry.groups * rows * columns)))
+    most = min(gradients, max(1, CHUNK_BYTES // (4 * geometry.groups * rows * columns)), LARGEST_GRID)
     chunk = torch.empty(most, geometry.groups, rows, columns, dtype=torch.float32, device=a.device)
     for first in range(0, gradients, most):
         count = min(most, gradients - first)
         with on_device_of(a):
-            example_gradients_kernel[tiles, geometry.groups, count](a, g, chunk, first, a.shape[0], **launch)
+            example_gradients_kernel[tiles, geometry.groups, count](
+                a, g, chunk, first, a.shape[0], *g.stride()[:2], **launch
+            )
         yield chunk[:count]

@@ -12,7 +12,11 @@ from torch import Tensor
 from kfc_kernels.dispatch import UnsupportedError
 from kfc_kernels.geometry import ConvGeometry
 
-SMALLEST_TILE = 16
+# Steps of a sum below which splitting it further costs more than it gains.
+STEPS_PER_SPLIT = 4
+
+# Programs along a grid's second and third axis, at most.
+LARGEST_GRID = 2**16 - 1
 
 # Without a GPU (the interpreter), a few processors, so that sums are split there too.
 INTERPRETED_PROCESSORS = 4
@@ -21,11 +25,6 @@ Ahead = list[tuple[Any, dict[str, str], dict[str, Any]]]
 """A call's launches for `kfc_kernels.compile_ahead`: kernel, types of its arguments, constants and options."""
 
 POINTERS = {torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16"}
-
-
-def tile(size: int, *, largest: int) -> int:
-    """Return the power of two that covers ``size``, between the smallest operand of a product and ``largest``."""
-    return min(max(triton.next_power_of_2(size), SMALLEST_TILE), largest)
 
 
 def exact(dtype: torch.dtype) -> bool:
@@ -106,3 +105,13 @@ def check_indices(operator: str, **counts: int) -> None:
 def meta_input(geometry: ConvGeometry, dtype: torch.dtype) -> Tensor:
     """Return a contiguous input ``[1, C, *in]`` without data: what a launch is described from without a GPU."""
     return torch.empty(1, geometry.in_channels, *geometry.in_size, dtype=dtype, device="meta")
+
+
+def alike(a: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    """Return two operands of one dtype: unlike ones meet in float32."""
+    return (a, g) if a.dtype == g.dtype else (a.float(), g.float())
+
+
+def summed(partial: Tensor) -> Tensor:
+    """Add what splits left, ``[splits, ...]``, in their order."""
+    return partial.sum(0) if len(partial) > 1 else partial[0]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.patches import with_zeros_padding
+from kfc_kernels.tiles import FILTER_SIDE, tile
 from kfc_kernels.triton_gather import view
 from kfc_kernels.triton_launch import (
     POINTERS,
@@ -19,7 +20,7 @@ from kfc_kernels.triton_launch import (
     meta_input,
     on_device_of,
     splits,
-    tile,
+    summed,
 )
 
 # Steps of a sum below which splitting it further costs more than it gains.
@@ -44,10 +45,11 @@ def patch_sums_kernel(
     ELEMENTS: tl.constexpr = VIEW.kernel_elements
     PIXELS: tl.constexpr = VIEW.height * VIEW.width
     element_tiles: tl.constexpr = (ELEMENTS + BE - 1) // BE
-    example = tl.program_id(1)
+    # Examples come first: only a grid's first axis takes more than 65,535.
+    example = tl.program_id(0)
     split = tl.program_id(2)
-    rows = tl.program_id(0) // element_tiles * BC + tl.arange(0, BC)
-    elements = tl.program_id(0) % element_tiles * BE + tl.arange(0, BE)
+    rows = tl.program_id(1) // element_tiles * BC + tl.arange(0, BC)
+    elements = tl.program_id(1) % element_tiles * BE + tl.arange(0, BE)
     down = elements // VIEW.kernel_width * VIEW.dilation_y  # [BE]
     right = elements % VIEW.kernel_width * VIEW.dilation_x  # [BE]
     maps = a + example.to(tl.int64) * VIEW.example_step + rows.to(tl.int64) * VIEW.channel_step  # [BC]
@@ -68,7 +70,7 @@ def patch_sums_kernel(
         covered &= (top % VIEW.stride_y == 0) & (start % VIEW.stride_x == 0)
         total = tl.dot(values, covered.to(values.dtype), total, input_precision="ieee")  # [BC, BE]
 
-    sums = out + (split * tl.num_programs(1) + example).to(tl.int64) * channels * ELEMENTS
+    sums = out + (split * tl.num_programs(0) + example).to(tl.int64) * channels * ELEMENTS
     written = (rows < channels)[:, None] & (elements < ELEMENTS)[None, :]
     tl.store(sums + (rows[:, None] * ELEMENTS + elements[None, :]), total, mask=written)
 
@@ -84,7 +86,7 @@ def configuration(a: Tensor, geometry: ConvGeometry) -> dict[str, Any]:
         Keyword arguments of the launch.
     """
     rows = tile(geometry.in_channels, largest=64)
-    elements = tile(geometry.kernel_elements, largest=64)
+    elements = tile(geometry.kernel_elements, largest=FILTER_SIDE)
     return {
         "VIEW": view(a, geometry),
         "BC": rows,
@@ -123,7 +125,7 @@ def patch_sums(a: Tensor, geometry: ConvGeometry, *, operator: str) -> Tensor:
         ``[N, groups, D]``, ordered as ``weight.flatten(1)``; with a bias, |T| last.
 
     Raises:
-        UnsupportedError: 32-bit indices cannot count an example's elements, or there are too many examples.
+        UnsupportedError: 32-bit indices cannot count an example's elements.
     """
     a, layer = with_zeros_padding(a, geometry)
     launch = configuration(a, layer)
@@ -134,8 +136,8 @@ def patch_sums(a: Tensor, geometry: ConvGeometry, *, operator: str) -> Tensor:
     parts = splits(tiles * batch, triton.cdiv(steps, STEPS_PER_SPLIT), a.device)
     partial = torch.empty(parts, batch, channels, layer.kernel_elements, dtype=torch.float32, device=a.device)
     with on_device_of(a):
-        patch_sums_kernel[tiles, batch, parts](a, partial, channels, triton.cdiv(steps, parts), **launch)
-    sums = (partial.sum(0) if parts > 1 else partial[0]).reshape(batch, layer.groups, -1)
+        patch_sums_kernel[batch, tiles, parts](a, partial, channels, triton.cdiv(steps, parts), **launch)
+    sums = summed(partial).reshape(batch, layer.groups, -1)
     if not layer.bias:
         return sums
     return torch.cat([sums, sums.new_full((batch, layer.groups, 1), layer.positions)], -1)

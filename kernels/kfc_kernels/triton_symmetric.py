@@ -9,19 +9,17 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from kfc_kernels.tiles import SYMMETRIC_SIDE, tile
 from kfc_kernels.triton_gather import gathered_element
 from kfc_kernels.triton_launch import (
     POINTERS,
+    STEPS_PER_SPLIT,
     Ahead,
     check_indices,
     on_device_of,
     product_options,
     splits,
-    tile,
 )
-
-# Steps of a sum below which splitting it further costs more than it gains.
-STEPS_PER_SPLIT = 4
 
 
 @triton.jit
@@ -156,8 +154,7 @@ def configuration(dtype: torch.dtype, dim: int) -> dict[str, Any]:
     Returns:
         Keyword arguments of the launch.
     """
-    # Mirroring a larger tile of sums spills.
-    side = tile(dim, largest=64)
+    side = tile(dim, largest=SYMMETRIC_SIDE)
     return {"BD": side, "BP": 16 if dtype == torch.float32 else 32, **product_options(side, side, dtype)}
 
 

@@ -8,20 +8,26 @@ from collections.abc import Callable
 import torch
 
 from kfc_kernels.geometry import ConvGeometry
+from kfc_kernels.tiles import (
+    CHUNK_BYTES,
+    FILTER_SIDE,
+    GRADIENT_COLUMNS,
+    GRADIENT_ROWS,
+    PRODUCT_SIDE,
+    SMALLEST_TILE,
+    SYMMETRIC_SIDE,
+    mini_block_outputs,
+    tile,
+)
 from kfc_kernels.work import Work
 
 FLOAT_BYTES = 4
 
-# Sides of tiles, of operands of products at least; output channels of a mini-block's tile.
-SMALLEST, SIDE, WIDEST, MINI_OUTPUTS = 16, 64, 128, 32
 
-# Bytes of per-example gradients that are held at once: what a large GPU's cache holds.
-CHUNK_BYTES = 2**25
-
-
-def _padded(size: int, largest: int = SIDE) -> int:
-    side = min(largest, max(SMALLEST, 1 << (size - 1).bit_length()))
-    return side * math.ceil(size / side)
+def _padded(size: int, largest: int) -> tuple[int, int]:
+    """Return the side of the tiles that cover ``size``, and what they cover."""
+    side = tile(size, largest=largest)
+    return side, side * math.ceil(size / side)
 
 
 def _sum(*parts: Work) -> Work:
@@ -32,8 +38,8 @@ def _sum(*parts: Work) -> Work:
 
 def symmetric_work(rows: int, dim: int, groups: int, itemsize: int) -> Work:
     """Count `kfc_kernels.triton_symmetric.symmetric_product` of ``[rows, groups, dim]``."""
-    side = min(SIDE, _padded(dim))
-    tiles = math.ceil(dim / side) * (math.ceil(dim / side) + 1) // 2 * groups
+    side, covered = _padded(dim, SYMMETRIC_SIDE)
+    tiles = covered // side * (covered // side + 1) // 2 * groups
     products = rows * tiles * side**2
     moved = itemsize * rows * groups * dim + 3 * FLOAT_BYTES * groups * dim**2
     return Work(2 * products, moved, 2, 2 * itemsize * products / side)
@@ -41,11 +47,12 @@ def symmetric_work(rows: int, dim: int, groups: int, itemsize: int) -> Work:
 
 def gradients_work(geometry: ConvGeometry, batch: int, itemsize: int) -> Work:
     """Count the tiles of per-example gradients, before anything is done with them."""
-    rows, columns = _padded(geometry.group_outputs), _padded(geometry.patch_dim, WIDEST)
+    height, rows = _padded(geometry.group_outputs, GRADIENT_ROWS)
+    width, columns = _padded(geometry.patch_dim, GRADIENT_COLUMNS)
     products = geometry.groups * batch * geometry.positions * rows * columns
     inputs = batch * geometry.in_channels * math.prod(geometry.in_size)
     signals = batch * geometry.out_channels * geometry.positions
-    cached = itemsize * products * (1 / min(SIDE, rows) + 1 / min(WIDEST, columns))
+    cached = itemsize * products * (1 / height + 1 / width)
     return Work(2 * products, itemsize * (inputs + signals), 1, cached)
 
 
@@ -63,7 +70,9 @@ def patch_sums_work(geometry: ConvGeometry, batch: int, itemsize: int) -> Work:
     """Count `kfc_kernels.triton_patch_sums.patch_sums`."""
     pixels = batch * geometry.in_channels * math.prod(geometry.in_size)
     sums = batch * geometry.in_channels * geometry.kernel_elements
-    return Work(2 * pixels * _padded(geometry.kernel_elements), itemsize * pixels + FLOAT_BYTES * sums, 1)
+    return Work(
+        2 * pixels * _padded(geometry.kernel_elements, FILTER_SIDE)[1], itemsize * pixels + FLOAT_BYTES * sums, 1
+    )
 
 
 def reduced_input_factor_work(geometry: ConvGeometry, batch: int, itemsize: int) -> Work:
@@ -103,13 +112,13 @@ def mini_block_fisher_work(geometry: ConvGeometry, batch: int, itemsize: int) ->
     if elements == 1:
         product = symmetric_work(batch * rows, geometry.patch_dim, geometry.groups, FLOAT_BYTES)
         return _sum(gradients_work(geometry, batch, itemsize), _stored(geometry, batch), product)
-    side = math.ceil(elements / SMALLEST)
+    side = math.ceil(elements / SMALLEST_TILE)
     tiles = side * (side + 1) // 2
-    tall = _padded(rows, MINI_OUTPUTS)
+    height, tall = _padded(rows, mini_block_outputs(elements))
     channels = geometry.in_channels
-    products = (1 if side == 1 else 2) * tiles * channels * batch * geometry.positions * tall * SMALLEST
-    outer = tiles * channels * batch * tall * SMALLEST**2
-    cached = itemsize * products * (1 / min(MINI_OUTPUTS, tall) + 1 / SMALLEST)
+    products = (1 if side == 1 else 2) * tiles * channels * batch * geometry.positions * tall * SMALLEST_TILE
+    outer = tiles * channels * batch * tall * SMALLEST_TILE**2
+    cached = itemsize * products * (1 / height + 1 / SMALLEST_TILE)
     moved = gradients_work(geometry, batch, itemsize).bytes + 2 * FLOAT_BYTES * channels * rows * elements**2
     return Work(2 * (products + outer), moved, 2, cached)
 
@@ -143,10 +152,12 @@ def eigenvalue_correction_work(geometry: ConvGeometry, batch: int, itemsize: int
 
 def precondition_work(geometry: ConvGeometry, batch: int, itemsize: int) -> Work:  # noqa: ARG001
     """Count both products of a layer, in tiles of 64 by 64."""
-    rows, columns = _padded(geometry.group_outputs), _padded(geometry.patch_dim)
+    rows, columns = (_padded(size, PRODUCT_SIDE)[1] for size in (geometry.group_outputs, geometry.patch_dim))
     products = geometry.groups * rows * columns * (geometry.group_outputs + geometry.patch_dim)
     inverses = geometry.groups * (geometry.group_outputs**2 + geometry.patch_dim**2)
-    return Work(2 * products, itemsize * (4 * geometry.parameters + inverses), 2, 2 * itemsize * products / SIDE)
+    return Work(
+        2 * products, itemsize * (4 * geometry.parameters + inverses), 2, 2 * itemsize * products / PRODUCT_SIDE
+    )
 
 
 def precondition_diagonal_work(geometry: ConvGeometry, batch: int, itemsize: int) -> Work:  # noqa: ARG001
@@ -176,6 +187,9 @@ WORK: dict[str, Callable[[ConvGeometry, int, int], Work]] = {
 """Counts the work of an operator's Triton implementation from a layer, N and the bytes of an operand's element."""
 
 
-def multiplied_in(operator: str, dtype: torch.dtype) -> torch.dtype:
-    """Return in what most products of an operator's Triton implementation are: some only ever see float32 sums."""
-    return torch.float32 if operator in ("eigenvalue_correction", "block_fisher") else dtype
+def multiplied_in(operator: str, geometry: ConvGeometry, dtype: torch.dtype) -> torch.dtype:
+    """Return in what most products of an operator's Triton implementation are: some are of float32 sums or squares."""
+    of_squares = operator == "diagonal_fisher" and geometry.positions == 1
+    of_rows = operator == "mini_block_fisher" and geometry.kernel_elements == 1
+    always = operator in ("eigenvalue_correction", "block_fisher")
+    return torch.float32 if of_squares or of_rows or always else dtype

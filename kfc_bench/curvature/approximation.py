@@ -6,11 +6,13 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from kfc_kernels import ConvGeometry, damped_inverse
+from kfc_kernels.catalogue import OPERATORS
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,10 @@ class PhaseBytes:
     precondition: int
 
 
+def _has(implementation: str, operator: str) -> bool:
+    return any(entry.name == implementation for entry in OPERATORS[operator].table)
+
+
 class Approximation(ABC):
     """A Fisher approximation over the layers of a network.
 
@@ -45,7 +51,8 @@ class Approximation(ABC):
     Args:
         damping: lambda + gamma, weight decay and damping together.
         decay: The limit of e_k.
-        implementation: Which implementation of the operators runs; ``"auto"`` lets each choose.
+        implementation: Which implementation runs of the operators that have one of that name; the others, and with
+            ``"auto"`` all, choose.
         inverse: Which implementation of the damped inverse runs; it starts from the last inverses if it iterates.
 
     Attributes:
@@ -62,6 +69,8 @@ class Approximation(ABC):
             raise ValueError(f"damping must be positive, not {damping}")
         if not 0 <= decay <= 1:
             raise ValueError(f"decay must lie in [0, 1], not {decay}")
+        if implementation != "auto" and not any(map(partial(_has, implementation), OPERATORS)):
+            raise ValueError(f"no operator has an implementation {implementation!r}")
         self.damping = damping
         self.decay = decay
         self.implementation = implementation
@@ -70,6 +79,10 @@ class Approximation(ABC):
         self.inverses: list[list[Tensor]] = []
         self.observations = 0
         self.raised = 0
+
+    def chosen(self, operator: str) -> str:
+        """Return which implementation of an operator runs: the one asked for where it has it, else ``"auto"``."""
+        return self.implementation if _has(self.implementation, operator) else "auto"
 
     def observe(self, batches: Sequence[LayerBatch]) -> None:
         """Add one batch to the running averages.

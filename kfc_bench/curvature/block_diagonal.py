@@ -23,6 +23,7 @@ class BlockDiagonal(Approximation):
                     batch.inputs,
                     batch.output_gradients,
                     batch.geometry,
+                    implementation=self.chosen("block_fisher"),
                     out=out[index][0] if out else None,
                     decay=decay,
                 )
@@ -36,7 +37,9 @@ class BlockDiagonal(Approximation):
 
     def precondition(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """Multiply each layer's gradient with its inverted block."""
-        return precondition_dense(gradients, [inverse for (inverse,) in self.inverses])
+        return precondition_dense(
+            gradients, [inverse for (inverse,) in self.inverses], implementation=self.chosen("precondition_dense")
+        )
 
     @staticmethod
     def predicted_bytes(geometries: Sequence[ConvGeometry], batch: int, vectors: int, element_size: int) -> PhaseBytes:

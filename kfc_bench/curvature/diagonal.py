@@ -23,7 +23,7 @@ class Diagonal(Approximation):
                     batch.inputs,
                     batch.output_gradients,
                     batch.geometry,
-                    implementation=self.implementation,
+                    implementation=self.chosen("diagonal_fisher"),
                     out=out[index][0] if out else None,
                     decay=decay,
                 )
@@ -37,7 +37,12 @@ class Diagonal(Approximation):
 
     def precondition(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """Divide each gradient by the damped diagonal."""
-        return precondition_diagonal(gradients, [diagonal for (diagonal,) in self.statistics], self.damping)
+        return precondition_diagonal(
+            gradients,
+            [diagonal for (diagonal,) in self.statistics],
+            self.damping,
+            implementation=self.chosen("precondition_diagonal"),
+        )
 
     @staticmethod
     def predicted_bytes(geometries: Sequence[ConvGeometry], batch: int, vectors: int, element_size: int) -> PhaseBytes:

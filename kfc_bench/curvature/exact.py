@@ -37,7 +37,16 @@ class Exact(Approximation):
     def _accumulate(
         self, batches: Sequence[LayerBatch], out: list[list[Tensor]] | None, decay: float | None
     ) -> list[list[Tensor]]:
-        return [[exact_fisher(network_gradients(batches), out=out[0][0] if out else None, decay=decay)]]
+        return [
+            [
+                exact_fisher(
+                    network_gradients(batches),
+                    implementation=self.chosen("exact_fisher"),
+                    out=out[0][0] if out else None,
+                    decay=decay,
+                )
+            ]
+        ]
 
     def damped(self) -> list[list[tuple[Tensor, Tensor | float]]]:
         """Return the one matrix with the damping."""
@@ -46,7 +55,9 @@ class Exact(Approximation):
     def precondition(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """Multiply the whole network's gradient with the inverse."""
         flat = torch.cat([gradient.flatten() for gradient in gradients])
-        (natural,) = precondition_dense([flat], [inverse for (inverse,) in self.inverses])
+        (natural,) = precondition_dense(
+            [flat], [inverse for (inverse,) in self.inverses], implementation=self.chosen("precondition_dense")
+        )
         pieces = natural.split([gradient.numel() for gradient in gradients])
         return [piece.reshape(gradient.shape) for piece, gradient in zip(pieces, gradients, strict=True)]
 

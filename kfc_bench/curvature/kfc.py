@@ -24,9 +24,19 @@ class KFC(Approximation):
             factors.append(
                 [
                     input_factor(
-                        batch.inputs, batch.geometry, implementation=self.implementation, out=omega, decay=decay
+                        batch.inputs,
+                        batch.geometry,
+                        implementation=self.chosen("input_factor"),
+                        out=omega,
+                        decay=decay,
                     ),
-                    output_factor(batch.output_gradients, batch.geometry, out=gamma, decay=decay),
+                    output_factor(
+                        batch.output_gradients,
+                        batch.geometry,
+                        implementation=self.chosen("output_factor"),
+                        out=gamma,
+                        decay=decay,
+                    ),
                 ]
             )
         return factors
@@ -45,7 +55,7 @@ class KFC(Approximation):
             gradients,
             [gamma for _, gamma in self.inverses],
             [omega for omega, _ in self.inverses],
-            implementation=self.implementation,
+            implementation=self.chosen("precondition"),
         )
 
     @staticmethod

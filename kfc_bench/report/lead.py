@@ -96,7 +96,7 @@ def lead_tables(results: Results) -> list[TextTable]:
 
 def _row(operator: str, own: pd.DataFrame) -> list[str]:
     counts = own["verdict"].value_counts()
-    worst = own.loc[own["speedup"].idxmin()]
+    worst = own.sort_values("speedup").iloc[0]
     where = f"{worst['layer']}, batch {worst['batch']}: {worst['ours']} {seconds(worst['ours_s'])}"
     return [
         operator,

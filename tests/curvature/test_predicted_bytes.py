@@ -7,7 +7,6 @@ from kfc_bench.curvature import APPROXIMATIONS, LayerBatch, PhaseBytes
 from kfc_bench.measure.memory import peak_memory
 from kfc_bench.problems.networks import layer_geometries
 from kfc_kernels import ConvGeometry
-from kfc_kernels.dispatch import Operator
 
 MATTERS = 2**20
 SMALL = "kfc diagonal block_diagonal exact"
@@ -22,13 +21,6 @@ CASES = {
     "shared": ([ConvGeometry.linear(24, 24, shared=(32,), bias=True)], SMALL),
     "digits": (list(layer_geometries("digits_small").values()), SMALL),
 }
-
-
-@pytest.fixture(autouse=True)
-def plain_operators(monkeypatch):
-    """Let every operator run its reference, whatever it would choose."""
-    choose = Operator.choose
-    monkeypatch.setattr(Operator, "choose", lambda operator, _, case: choose(operator, "reference", case))
 
 
 def peak(run):
@@ -55,7 +47,7 @@ def test_prediction_is_within_a_factor_of_two(case, name, vectors):
         for geometry in geometries
     ]
     gradients = [normal(*geometry.grouped(geometry.group_outputs, geometry.patch_dim)) for geometry in geometries]
-    curvature = APPROXIMATIONS[name](damping=1.0)
+    curvature = APPROXIMATIONS[name](damping=1.0, implementation="reference")
     predicted = curvature.predicted_bytes(geometries, batch, vectors, 4)
     measured = {
         "accumulate": max(peak(lambda: curvature.observe(batches)) for _ in range(2)),

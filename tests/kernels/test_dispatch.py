@@ -53,7 +53,8 @@ def test_a_call_with_an_unknown_implementation_is_refused():
 @pytest.mark.parametrize("name", OPERATORS)
 def test_every_operator_has_its_reference(name):
     entries = {entry.name: entry for entry in OPERATORS[name].table}
-    assert entries["reference"].declines(cpu(VOLUME, torch.float16)) is None
+    dtype = torch.float32 if name == "damped_inverse" else torch.float16
+    assert entries["reference"].declines(cpu(VOLUME, dtype)) is None
     assert callable(entries["reference"].load())
     assert callable(getattr(kfc_kernels, name))
 

@@ -40,13 +40,19 @@ def test_the_page_names_every_implementation():
         assert set(re.findall(r"`(\w+)`", row)) == names - {"reference"}
 
 
-def test_a_floor_is_below_its_prediction():
-    rows = [row.split(" | ") for row in gpu_forecast().splitlines()[2:]]
-    cells = [cell for row in rows for cell in row[3:-1]]
-    assert len(cells) == 4 * len(rows)
-    for cell in cells:
-        floor, predicted = cell.split()[0], cell.split()[2]
-        assert int(floor) <= int(predicted)
+def cells_of(table, first, last):
+    """A table's predictions: floor and prediction of each, as integers."""
+    rows = [row.strip("| ").split(" | ")[first:last] for row in table.splitlines()[2:]]
+    return [tuple(map(int, re.findall(r"\d+", cell))) for row in rows for cell in row]
+
+
+@pytest.mark.parametrize(
+    ("table", "first", "last", "columns"), [(gpu_forecast(), 3, 7, 4), (operators_forecast(), 2, 5, 3)]
+)
+def test_a_floor_is_below_its_prediction(table, first, last, columns):
+    cells = cells_of(table, first, last)
+    assert len(cells) == columns * len(table.splitlines()[2:])
+    assert all(floor <= predicted for floor, predicted in cells)
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", PAGE))))

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from kfc_kernels.catalogue import OPERATORS
-from kfc_kernels.launches import EVERY_LAYER, HEADLINE, PRODUCTS, launches, multiplying
+from kfc_kernels.launches import EVERY_LAYER, HEADLINE, launches
+from kfc_kernels.precision import PRODUCTS, multiplying
 
 triton = pytest.importorskip("triton")
 if triton.knobs.runtime.interpret:

@@ -116,3 +116,10 @@ def test_momentum_needs_buffers():
         FORMS["precondition_diagonal"](momentum=0.9)
     with pytest.raises(ValueError, match="one of each per layer is needed, not 4 gradients, 4 diagonals, 1 buffers"):
         FORMS["precondition_diagonal"](momentum=0.9, buffers=draw((5, 7)))
+
+
+def test_diagonals_and_buffers_have_the_gradients_shapes():
+    with pytest.raises(ValueError, match=r"a gradient of shape \[5, 7\] has a diagonal of shape \[7, 5\]"):
+        precondition_diagonal(draw((5, 7)), draw((7, 5)), 0.1)
+    with pytest.raises(ValueError, match=r"a gradient of shape \[5, 7\] has a buffer of shape \[5, 6\]"):
+        precondition_diagonal(draw((5, 7)), draw((5, 7)), 0.1, momentum=0.9, buffers=draw((5, 6)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kfc_kernels.launches import multiplying
+from kfc_kernels.precision import multiplying
 from tests.kernels.triton_cases import (
     EACH_CASE,
     EACH_IMPLEMENTATION,

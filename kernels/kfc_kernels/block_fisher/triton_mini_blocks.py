@@ -13,17 +13,18 @@ from torch import Tensor
 from kfc_kernels import triton_gradients
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.results import store
+from kfc_kernels.tiles import SMALLEST_TILE, mini_block_outputs, tile
 from kfc_kernels.triton_gather import gatherable
 from kfc_kernels.triton_gradients import gradient_tile
 from kfc_kernels.triton_launch import (
-    SMALLEST_TILE,
     Ahead,
+    alike,
     check_indices,
     meta_input,
     on_device_of,
     product_options,
     splits,
-    tile,
+    summed,
 )
 from kfc_kernels.triton_symmetric import lower_triangle
 
@@ -36,6 +37,8 @@ def mini_blocks_kernel(
     examples: tl.tensor,
     gradients: tl.tensor,
     gradients_per_split: tl.tensor,
+    vector_step: tl.tensor,
+    example_step: tl.tensor,
     scale: tl.tensor,
     VIEW: tl.constexpr,
     K: tl.constexpr,
@@ -64,13 +67,39 @@ def mini_blocks_kernel(
     first = split * gradients_per_split
     for index in range(first, min(first + gradients_per_split, gradients)):
         one = gradient_tile(
-            a, g, index, examples, group, rows, left * VIEW.channels + channel, VIEW, K, G_STEPS, BP, PRECISION
+            a,
+            g,
+            index,
+            examples,
+            vector_step,
+            example_step,
+            group,
+            rows,
+            left * VIEW.channels + channel,
+            VIEW,
+            K,
+            G_STEPS,
+            BP,
+            PRECISION,
         )  # [BK, BE]
         if ELEMENTS <= BE:
             total += one[:, :, None] * one[:, None, :]
         else:
             other = gradient_tile(
-                a, g, index, examples, group, rows, right * VIEW.channels + channel, VIEW, K, G_STEPS, BP, PRECISION
+                a,
+                g,
+                index,
+                examples,
+                vector_step,
+                example_step,
+                group,
+                rows,
+                right * VIEW.channels + channel,
+                VIEW,
+                K,
+                G_STEPS,
+                BP,
+                PRECISION,
             )  # [BK, BE]
             total += one[:, :, None] * other[:, None, :]
     total *= scale
@@ -95,8 +124,7 @@ def configuration(launch: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
     Returns:
         Keyword arguments of the launch.
     """
-    # A kernel of more elements than a tile's has two gradient tiles in registers.
-    rows = tile(launch["K"], largest=32 if launch["VIEW"].kernel_elements <= SMALLEST_TILE else 16)
+    rows = tile(launch["K"], largest=mini_block_outputs(launch["VIEW"].kernel_elements))
     return {
         **{name: value for name, value in launch.items() if name != "BD"},
         **product_options(rows, SMALLEST_TILE**2, dtype),
@@ -131,8 +159,7 @@ def mini_block_fisher(
     a: Tensor, g: Tensor, geometry: ConvGeometry, *, out: Tensor | None, decay: float | None
 ) -> Tensor:
     """Return the mini-blocks of kernels as `kfc_kernels.block_fisher.mini_block_fisher` does."""
-    if a.dtype != g.dtype:
-        a, g = a.float(), g.float()
+    a, g = alike(a, g)
     a, layer = gatherable(a, without_bias(geometry))
     launch = configuration(triton_gradients.configuration(a, g, layer), a.dtype)
     batch, gradients = a.shape[0], g.shape[0] * a.shape[0]
@@ -151,6 +178,8 @@ def mini_block_fisher(
     per_split = triton.cdiv(gradients, parts)
     partial = torch.empty(parts, groups, outputs, channels, elements, elements, dtype=torch.float32, device=a.device)
     with on_device_of(a):
-        mini_blocks_kernel[tiles, of_outputs, parts](a, g, partial, batch, gradients, per_split, 1 / batch, **launch)
-    blocks = partial.sum(0) if parts > 1 else partial[0]
+        mini_blocks_kernel[tiles, of_outputs, parts](
+            a, g, partial, batch, gradients, per_split, *g.stride()[:2], 1 / batch, **launch
+        )
+    blocks = summed(partial)
     return store(blocks.reshape(geometry.grouped(*blocks.shape[1:])), out, decay)

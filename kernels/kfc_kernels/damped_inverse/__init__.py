@@ -10,11 +10,20 @@ from torch import Tensor
 
 from kfc_kernels.damped_inverse.raising import invert_raising
 from kfc_kernels.dispatch import Case, Implementation, Operator
+from kfc_kernels.precision import multiplying
+
+
+def declines_half(case: Case) -> str | None:
+    """Decline 16-bit matrices, of which no inverse is worth having."""
+    if case.dtype.itemsize < 4:
+        return f"takes float32 and float64, not {str(case.dtype).removeprefix('torch.')}"
+    return None
+
 
 OPERATOR = Operator(
     "damped_inverse",
     tuple(
-        Implementation(name, f"kfc_kernels.damped_inverse.{name}", "invert")
+        Implementation(name, f"kfc_kernels.damped_inverse.{name}", "invert", declines_half)
         for name in ("cholesky", "reference", "eigendecomposition", "newton")
     ),
 )
@@ -88,7 +97,9 @@ def damped_inverse(
         if not bool(stack.isfinite().all() & wanted.isfinite().all()):
             raise NotInvertibleError(_not_finite(places, matrices))
         nearby = None if previous is None else _stacked([previous[index] for index in places])
-        attempt, given = invert_raising(run, stack, wanted, nearby)
+        # Inverses amplify what TF32 rounds, beyond what residuals may be.
+        with multiplying("ieee"):
+            attempt, given = invert_raising(run, stack, wanted, nearby)
         if given is not wanted:
             if not attempt.definite.all():
                 raise NotInvertibleError(f"a matrix of size {size} holds values that are too large to invert")

@@ -11,7 +11,7 @@ from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.results import store
 from kfc_kernels.triton_gather import gatherable, weight_element
 from kfc_kernels.triton_gradients import configuration, described, gradient_tile
-from kfc_kernels.triton_launch import Ahead, check_indices, meta_input, on_device_of, splits
+from kfc_kernels.triton_launch import Ahead, alike, check_indices, meta_input, on_device_of, splits, summed
 
 
 @triton.jit(do_not_specialize=["examples", "gradients", "gradients_per_split", "scale"])
@@ -22,6 +22,8 @@ def diagonal_fisher_kernel(
     examples: tl.tensor,
     gradients: tl.tensor,
     gradients_per_split: tl.tensor,
+    vector_step: tl.tensor,
+    example_step: tl.tensor,
     scale: tl.tensor,
     VIEW: tl.constexpr,
     K: tl.constexpr,
@@ -42,7 +44,9 @@ def diagonal_fisher_kernel(
     total = tl.zeros((BK, BD), tl.float32)
     first = split * gradients_per_split
     for index in range(first, min(first + gradients_per_split, gradients)):
-        gradient = gradient_tile(a, g, index, examples, group, rows, columns, VIEW, K, G_STEPS, BP, PRECISION)
+        gradient = gradient_tile(
+            a, g, index, examples, vector_step, example_step, group, rows, columns, VIEW, K, G_STEPS, BP, PRECISION
+        )
         total += gradient * gradient
 
     matrix = out + (split * tl.num_programs(1) + group).to(tl.int64) * (K * D)
@@ -110,15 +114,14 @@ def mean_squares(a: Tensor, g: Tensor, geometry: ConvGeometry, scale: float, *, 
     partial = torch.empty(parts, geometry.groups, rows, columns, dtype=torch.float32, device=a.device)
     with on_device_of(a):
         diagonal_fisher_kernel[tiles, geometry.groups, parts](
-            a, g, partial, batch, gradients, per_split, scale, **launch
+            a, g, partial, batch, gradients, per_split, *g.stride()[:2], scale, **launch
         )
-    return partial.sum(0) if parts > 1 else partial[0]
+    return summed(partial)
 
 
 def diagonal_fisher(a: Tensor, g: Tensor, geometry: ConvGeometry, *, out: Tensor | None, decay: float | None) -> Tensor:
     """Return the diagonal as `kfc_kernels.diagonal_fisher` does, multiplying operands of unlike dtypes as float32."""
-    if a.dtype != g.dtype:
-        a, g = a.float(), g.float()
+    a, g = alike(a, g)
     batch = a.shape[0]
     a, geometry = gatherable(a, geometry)
     diagonal = mean_squares(a, g, geometry, 1 / batch, operator="diagonal_fisher")

@@ -11,20 +11,20 @@ from torch import Tensor
 
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.results import store
+from kfc_kernels.tiles import tile
 from kfc_kernels.triton_gather import gather_patches, gatherable, view, weight_element
 from kfc_kernels.triton_launch import (
     POINTERS,
+    STEPS_PER_SPLIT,
     Ahead,
+    alike,
     check_indices,
     meta_input,
     on_device_of,
     product_options,
     splits,
-    tile,
+    summed,
 )
-
-# Steps of a sum below which splitting it further costs more than it gains.
-STEPS_PER_SPLIT = 4
 
 
 @triton.jit(do_not_specialize=["examples", "gradients", "steps_per_split", "scale"])
@@ -35,10 +35,12 @@ def squares_kernel(
     examples: tl.tensor,
     gradients: tl.tensor,
     steps_per_split: tl.tensor,
+    vector_step: tl.tensor,
+    example_step: tl.tensor,
     scale: tl.tensor,
     VIEW: tl.constexpr,
     K: tl.constexpr,
-    G_STEPS: tl.constexpr,
+    CHANNEL_STEP: tl.constexpr,
     BK: tl.constexpr,
     BD: tl.constexpr,
     BN: tl.constexpr,
@@ -51,14 +53,14 @@ def squares_kernel(
     split = tl.program_id(2)
     rows = tl.program_id(0) // column_tiles * BK + tl.arange(0, BK)
     columns = tl.program_id(0) % column_tiles * BD + tl.arange(0, BD)
-    signals = g + (group * K + rows).to(tl.int64) * G_STEPS[2]  # [BK]
+    signals = g + (group * K + rows).to(tl.int64) * CHANNEL_STEP  # [BK]
 
     total = tl.zeros((BK, BD), tl.float32)
     first = split * steps_per_split
     for step in range(first, min(first + steps_per_split, tl.cdiv(gradients, BN))):
         index = step * BN + tl.arange(0, BN)
         example = index % examples
-        offset = (index // examples).to(tl.int64) * G_STEPS[0] + example.to(tl.int64) * G_STEPS[1]  # [BN]
+        offset = (index // examples).to(tl.int64) * vector_step + example.to(tl.int64) * example_step  # [BN]
         valid = index < gradients
         left = tl.load(signals[:, None] + offset[None, :], mask=(rows < K)[:, None] & valid[None, :], other=0.0)
         right = gather_patches(a, group, columns, example, tl.zeros_like(index), valid, VIEW)  # [BD, BN]
@@ -90,7 +92,7 @@ def configuration(a: Tensor, g: Tensor, geometry: ConvGeometry) -> dict[str, Any
     return {
         "VIEW": view(a, geometry),
         "K": geometry.group_outputs,
-        "G_STEPS": g.stride()[:3],
+        "CHANNEL_STEP": g.stride(2),
         "BK": rows,
         "BD": columns,
         "BN": 16,
@@ -113,14 +115,13 @@ def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype, target: str) -> Ah
     a, geometry = gatherable(meta_input(geometry, dtype), geometry)
     g = torch.empty(1, 1, geometry.out_channels, *geometry.out_size, dtype=dtype, device="meta")
     types = {"a": POINTERS[dtype], "g": POINTERS[dtype], "out": "*fp32", "scale": "fp32"}
-    types |= dict.fromkeys(("examples", "gradients", "steps_per_split"), "i32")
+    types |= dict.fromkeys(("examples", "gradients", "steps_per_split", "vector_step", "example_step"), "i32")
     return [(squares_kernel, types, configuration(a, g, geometry))]
 
 
 def diagonal_fisher(a: Tensor, g: Tensor, geometry: ConvGeometry, *, out: Tensor | None, decay: float | None) -> Tensor:
     """Return the diagonal as `kfc_kernels.diagonal_fisher` does; operands of unlike dtypes meet in float32."""
-    if a.dtype != g.dtype:
-        a, g = a.float(), g.float()
+    a, g = alike(a, g)
     a, geometry = gatherable(a, geometry)
     launch = configuration(a, g, geometry)
     batch, gradients, rows, columns = a.shape[0], g.shape[0] * a.shape[0], geometry.group_outputs, geometry.patch_dim
@@ -131,7 +132,7 @@ def diagonal_fisher(a: Tensor, g: Tensor, geometry: ConvGeometry, *, out: Tensor
     partial = torch.empty(parts, geometry.groups, rows, columns, dtype=torch.float32, device=a.device)
     with on_device_of(a):
         squares_kernel[tiles, geometry.groups, parts](
-            a, g, partial, batch, gradients, triton.cdiv(steps, parts), 1 / batch, **launch
+            a, g, partial, batch, gradients, triton.cdiv(steps, parts), *g.stride()[:2], 1 / batch, **launch
         )
-    diagonal = partial.sum(0) if parts > 1 else partial[0]
+    diagonal = summed(partial)
     return store(diagonal.reshape(geometry.grouped(rows, columns)), out, decay)

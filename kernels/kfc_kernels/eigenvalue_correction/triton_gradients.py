@@ -65,19 +65,17 @@ def eigenvalue_correction(
     batch, groups, outputs, patch = a.shape[0], geometry.groups, geometry.group_outputs, geometry.patch_dim
     left = output_basis.float().reshape(groups, outputs, outputs)
     right = input_basis.float().reshape(groups, patch, patch)
-    signals = torch.einsum("gij,gvnit->vngjt", left, group_gradients(g.float(), geometry))
+    signals = torch.einsum("gij,gvnit->vngjt", left, group_gradients(g.float(), geometry)).contiguous().view(g.shape)
     if rotates_patches(geometry):
         layer = rotated_layer(geometry, geometry.out_size)
         rotated = extract_patches(a.float(), geometry).flatten(1, 2) @ right
         inputs = rotated.unflatten(1, (batch, -1)).permute(1, 0, 3, 2).reshape(batch, -1, *geometry.out_size)
         squares = triton_squares if geometry.positions == 1 else triton_implicit_gemm
-        return squares.diagonal_fisher(inputs, signals.reshape(g.shape), layer, out=out, decay=decay)
+        return squares.diagonal_fisher(inputs, signals, layer, out=out, decay=decay)
     layer = rotated_layer(geometry, (patch,))
     columns = right.movedim(1, 0).reshape(patch, groups * patch).mT
     moments = torch.zeros(groups, outputs, patch, device=a.device)
-    for chunk in triton_gradients.gradient_chunks(
-        a.float(), signals.reshape(g.shape), geometry, operator="eigenvalue_correction"
-    ):
+    for chunk in triton_gradients.gradient_chunks(a.float(), signals, geometry, operator="eigenvalue_correction"):
         moments += triton_implicit_gemm.mean_squares(
             columns.expand(len(chunk), -1, -1),
             chunk.flatten(1, 2).unsqueeze(0),

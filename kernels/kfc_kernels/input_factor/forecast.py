@@ -8,7 +8,7 @@ from kfc_kernels.dispatch import Case
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.input_factor import WORK
 from kfc_kernels.input_factor.rates import ASSUMED_SHARE, operands
-from kfc_kernels.launches import multiplying
+from kfc_kernels.precision import multiplying
 from kfc_kernels.rates import gpu_rates
 
 # Channels, side of the map, kernel.

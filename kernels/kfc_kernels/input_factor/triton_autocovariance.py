@@ -20,6 +20,7 @@ from kfc_kernels.input_factor.windows import axes_of
 from kfc_kernels.input_factor.work import LAGS_TOGETHER
 from kfc_kernels.patches import with_zeros_padding
 from kfc_kernels.results import store
+from kfc_kernels.tiles import tile
 from kfc_kernels.triton_launch import (
     POINTERS,
     Ahead,
@@ -30,7 +31,6 @@ from kfc_kernels.triton_launch import (
     on_device_of,
     product_options,
     splits,
-    tile,
 )
 
 # Steps of a pixel sum below which splitting it further costs more than it gains.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.results import accumulate
+from kfc_kernels.tiles import tile
 from kfc_kernels.triton_gather import (
     channels_together,
     gather_patches,
@@ -19,16 +20,15 @@ from kfc_kernels.triton_gather import (
 )
 from kfc_kernels.triton_launch import (
     POINTERS,
+    STEPS_PER_SPLIT,
     Ahead,
     check_indices,
     meta_input,
     on_device_of,
     product_options,
     splits,
-    tile,
 )
 from kfc_kernels.triton_symmetric import (
-    STEPS_PER_SPLIT,
     SUM_LAUNCH,
     lower_triangle,
     store_mirrored,

@@ -127,12 +127,18 @@ def precondition_diagonal(
 
     Raises:
         UnsupportedError: The implementation does not take this case.
-        ValueError: The lists differ in length, momentum has no buffers, or ``squared_norm`` is not one number.
+        ValueError: The lists differ in length or shapes, momentum has no buffers, or ``squared_norm`` is no number.
     """
     _same_length(gradients=gradients, diagonals=diagonals, **({} if buffers is None else {"buffers": buffers}))
     _check_norm(squared_norm)
     if momentum and buffers is None:
         raise ValueError(f"momentum {momentum} needs buffers")
+    for name, tensors in (("diagonal", diagonals), ("buffer", buffers or ())):
+        for gradient, tensor in zip(gradients, tensors, strict=False):
+            if tensor.shape != gradient.shape:
+                raise ValueError(
+                    f"a gradient of shape {list(gradient.shape)} has a {name} of shape {list(tensor.shape)}"
+                )
     if not gradients:
         return _nothing(squared_norm)
     run = DIAGONAL_OPERATOR.choose(implementation, Case(None, gradients[0].dtype, gradients[0].device))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.precondition.tables import addresses, check_alike, shared_out, with_rows
+from kfc_kernels.tiles import PRODUCT_SIDE
 from kfc_kernels.triton_launch import Ahead, exact, on_device_of, product_options
 
 # A product in the table: addresses of factors and result, height, width, inner size, their row strides, first tile.
@@ -82,10 +83,10 @@ def configuration(dtype: torch.dtype, *, norm: bool) -> dict[str, Any]:
         "TYPE": getattr(tl, str(dtype).removeprefix("torch.")),
         "FIELDS": FIELDS,
         "NORM": norm,
-        "BM": 64,
-        "BN": 64,
+        "BM": PRODUCT_SIDE,
+        "BN": PRODUCT_SIDE,
         "BI": 16 if exact(dtype) else 32,
-        **product_options(64, 64, dtype),
+        **product_options(PRODUCT_SIDE, PRODUCT_SIDE, dtype),
     }
 
 

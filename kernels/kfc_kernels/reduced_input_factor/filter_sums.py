@@ -22,16 +22,15 @@ ELEMENTS_OF_A_PRODUCT = 2**13
 
 
 @lru_cache(maxsize=256)
-def seen_pixels(geometry: ConvGeometry, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+def seen_pixels(geometry: ConvGeometry, dtype: torch.dtype) -> tuple[Tensor, ...]:
     """Count, for each axis, how often each kernel offset sees each pixel: once or never.
 
     Args:
         geometry: The layer, with zeros padding or none.
         dtype: Element type of the results.
-        device: Where they lie.
 
     Returns:
-        ``[in, kernel]`` for each axis.
+        ``[in, kernel]`` for each axis, on the CPU.
     """
     axes = zip(
         geometry.in_size,
@@ -46,7 +45,7 @@ def seen_pixels(geometry: ConvGeometry, dtype: torch.dtype, device: torch.device
     for size, kernel, stride, dilation, (before, _), positions in axes:
         offsets = torch.arange(size).unsqueeze(1) + before - dilation * torch.arange(kernel)
         seen = (offsets % stride == 0) & (offsets >= 0) & (offsets < stride * positions)
-        matrices.append(seen.to(device, dtype))
+        matrices.append(seen.to(dtype))
     return tuple(matrices)
 
 
@@ -71,7 +70,8 @@ def reduced_input_factor(a: Tensor, geometry: ConvGeometry, *, out: Tensor | Non
     """Compute the factor as in `kfc_kernels.reduced_input_factor`."""
     a, layer = with_zeros_padding(a.to(accumulation_dtype(a.dtype)), geometry)
     maps = a.reshape(a.shape[0] * layer.in_channels, *layer.in_size)
-    sums = sum_windows(maps if layer.axes else maps.unsqueeze(-1), seen_pixels(layer, a.dtype, a.device))
+    matrices = [matrix.to(a.device) for matrix in seen_pixels(layer, a.dtype)]
+    sums = sum_windows(maps if layer.axes else maps.unsqueeze(-1), matrices)
     rows = sums.reshape(a.shape[0], layer.groups, -1).transpose(0, 1)
     if layer.bias:
         rows = torch.cat([rows, rows.new_full((*rows.shape[:2], 1), layer.positions)], dim=-1)
