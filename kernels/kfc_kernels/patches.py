@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -33,6 +34,13 @@ def _padded(a: Tensor, geometry: ConvGeometry) -> tuple[Tensor, ConvGeometry]:
     return padded, replace(
         geometry, in_size=tuple(padded.shape[2:]), padding=((0, 0),) * geometry.axes, padding_mode="zeros"
     )
+
+
+def crop(maps: Tensor, dim: int, windows: Sequence[slice]) -> Tensor:
+    """Return the view of a window on consecutive axes, the first of them ``dim``."""
+    for axis, window in enumerate(windows, start=dim):
+        maps = maps.narrow(axis, window.start, window.stop - window.start)
+    return maps
 
 
 def with_zeros_padding(a: Tensor, geometry: ConvGeometry) -> tuple[Tensor, ConvGeometry]:

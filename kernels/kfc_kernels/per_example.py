@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -9,11 +10,11 @@ from torch import Tensor
 
 from kfc_kernels.dispatch import Case
 from kfc_kernels.geometry import ConvGeometry
-from kfc_kernels.patches import extract_columns, extract_patches, with_even_padding
+from kfc_kernels.patches import crop, extract_columns, extract_patches, with_even_padding
 from kfc_kernels.results import accumulation_dtype
 
 # Bytes of gradients, and of the patches that they are made of, that are held together.
-CHUNK_BYTES = 2**21
+CHUNK_BYTES = 2**23
 
 # Bytes of a whole batch's gradients up to which they are formed at once, where they are products with the input itself.
 BATCH_BYTES = 2**20
@@ -59,6 +60,11 @@ def convolves_alone(geometry: ConvGeometry) -> bool:
     )
 
 
+def is_depthwise(geometry: ConvGeometry) -> bool:
+    """Tell whether each channel is a group of its own, in and out."""
+    return geometry.groups == geometry.in_channels == geometry.out_channels
+
+
 def convolves(geometry: ConvGeometry, device: torch.device) -> bool:
     """Tell whether gradients come from a convolution, or from products with patches."""
     return (
@@ -87,6 +93,9 @@ def example_chunks(
     """
     wide = accumulation_dtype(a.dtype)
     examples = max(1, chunk_bytes // (elements * wide.itemsize))
+    if examples > torch.get_num_threads():
+        # As many for each thread.
+        examples -= examples % torch.get_num_threads()
     shape = geometry.groups, geometry.group_outputs, geometry.positions
     for inputs, vectors in zip(a.split(examples), g.split(examples, dim=1), strict=True):
         yield inputs.to(wide), vectors.to(wide).reshape(*vectors.shape[:2], *shape)
@@ -141,6 +150,33 @@ def by_convolution(a: Tensor, vectors: Tensor, geometry: ConvGeometry) -> Iterat
         yield gradients.reshape(*vector.shape[:3], -1)
 
 
+def by_correlation(a: Tensor, vectors: Tensor, geometry: ConvGeometry) -> Iterator[Tensor]:
+    """Form a depthwise layer's gradients: one convolution of input and vectors, strides and dilation swapped.
+
+    Args:
+        a: ``[n, C, *in]``.
+        vectors: ``[V, n, C, 1, |T|]``.
+        geometry: The layer.
+
+    Yields:
+        ``[n, C, 1, D]`` without the bias's.
+    """
+    a, even = with_even_padding(a, geometry)
+    for vector in vectors:
+        gradients = torch.convolution(
+            a.reshape(1, -1, *even.in_size),
+            vector.reshape(-1, 1, *even.out_size),
+            None,
+            list(even.dilation),
+            [before for before, _ in even.padding],
+            list(even.stride),
+            transposed=False,
+            output_padding=[0] * even.axes,
+            groups=a.shape[0] * even.groups,
+        )
+        yield crop(gradients, 2, [slice(0, size) for size in even.kernel]).reshape(*vector.shape[:3], -1)
+
+
 def by_columns(a: Tensor, vectors: Tensor, geometry: ConvGeometry) -> Iterator[Tensor]:
     """Form each vector's gradients as products with patches.
 
@@ -170,14 +206,17 @@ def weight_gradients(a: Tensor, g: Tensor, geometry: ConvGeometry, chunk_bytes: 
         The weight's, ``[n, groups, K/groups, D]`` without the homogeneous coordinate, and the vectors that they are
         of, ``[n, groups, K/groups, |T|]``, whose sum over positions is the bias's.
     """
-    at_once = convolves(geometry, a.device)
-    copied = not at_once and geometry.kernel_elements > 1
-    if at_once and convolves_alone(geometry):
-        chunk_bytes = 0
-    columns = copied * geometry.groups * geometry.patch_dim * geometry.positions
-    for inputs, vectors in example_chunks(a, g, geometry, geometry.parameters + columns, chunk_bytes):
-        gradients = (by_convolution if at_once else by_columns)(inputs, vectors, geometry)
-        yield from zip(gradients, vectors, strict=True)
+    form, copies = by_columns, 0
+    if geometry.kernel_elements > 1 and is_depthwise(geometry):
+        # Convolutions with so large kernels lay maps out anew.
+        form, copies = by_correlation, geometry.in_channels * (math.prod(geometry.in_size) + geometry.positions)
+    elif convolves(geometry, a.device):
+        form = by_convolution
+        chunk_bytes = 0 if convolves_alone(geometry) else chunk_bytes
+    elif geometry.kernel_elements > 1:
+        copies = geometry.groups * geometry.patch_dim * geometry.positions
+    for inputs, vectors in example_chunks(a, g, geometry, geometry.parameters + copies, chunk_bytes):
+        yield from zip(form(inputs, vectors, geometry), vectors, strict=True)
 
 
 def layer_gradients(a: Tensor, g: Tensor, geometry: ConvGeometry) -> Iterator[Tensor]:

@@ -22,7 +22,7 @@ def add_squares(total: Tensor, gradients: Tensor) -> None:
         total.addcmul_(gradient, gradient)
 
 
-def add_squared_sums(total: Tensor, vectors: Tensor, patches: Tensor, scale: float) -> None:
+def add_squared_sums(total: Tensor, vectors: Tensor, patches: Tensor, scale: float, *, kept: bool) -> None:
     """Add (sum_t g a^T)^2 of some examples without any gradient: sum_{s,t} (g_s g_t) (a_s a_t)^T, elementwise.
 
     Args:
@@ -30,9 +30,10 @@ def add_squared_sums(total: Tensor, vectors: Tensor, patches: Tensor, scale: flo
         vectors: ``[V, groups, n, |T|, K/groups]``.
         patches: ``[groups, n, |T|, D]``.
         scale: A factor of what is added.
+        kept: Whether ``total`` holds anything to add to.
     """
     for position in range(patches.shape[2]):
         weights = (vectors[..., position:, :] * vectors[..., position : position + 1, :]).sum(0)
         weights[:, :, 1:] *= 2
         products = patches[:, :, position:] * patches[:, :, position : position + 1]
-        total.baddbmm_(weights.flatten(1, 2).mT, products.flatten(1, 2), alpha=scale)
+        total.baddbmm_(weights.flatten(1, 2).mT, products.flatten(1, 2), beta=int(kept or position > 0), alpha=scale)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 
 import pytest
@@ -268,7 +269,12 @@ def test_halves_are_exactly_symmetric():
     ],
     ids=["convolution", "rotated patches", "few channels", "1x1", "depthwise"],
 )
-def test_memory_does_not_grow_with_the_batch(geometry, name):
+def test_memory_does_not_grow_with_the_batch(geometry, name, monkeypatch):
+    # Small layers, whose gradients of a whole batch a chunk would nearly hold.
+    for module in (per_example, corrections, importlib.import_module("kfc_kernels.diagonal_fisher.chunked")):
+        monkeypatch.setattr(module, "CHUNK_BYTES", 2**20)
+    monkeypatch.setattr(corrections, "PATCHES_BYTES", 2**20)
+
     def peak(batch, implementation):
         a, g = (operand.float() for operand in operands(geometry, batch))
         run = peak_memory(lambda: compute(name, implementation, a, g, geometry), "cpu")

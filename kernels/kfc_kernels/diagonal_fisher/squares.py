@@ -13,7 +13,7 @@ from kfc_kernels.squares import add_squared_sums
 def diagonal_fisher(a: Tensor, g: Tensor, geometry: ConvGeometry, *, out: Tensor | None, decay: float | None) -> Tensor:
     """Compute the diagonal as in `kfc_kernels.diagonal_fisher`."""
     shape = geometry.groups, geometry.group_outputs, geometry.patch_dim
-    total = a.new_zeros(shape, dtype=accumulation_dtype(a.dtype))
-    for patches, vectors in position_chunks(a, g, geometry):
-        add_squared_sums(total, vectors, patches, 1 / a.shape[0])
+    total = a.new_empty(shape, dtype=accumulation_dtype(a.dtype))
+    for index, (patches, vectors) in enumerate(position_chunks(a, g, geometry)):
+        add_squared_sums(total, vectors, patches, 1 / a.shape[0], kept=index > 0)
     return store(total.reshape(geometry.grouped(*shape[1:])), out, decay)

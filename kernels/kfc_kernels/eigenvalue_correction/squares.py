@@ -26,7 +26,7 @@ def eigenvalue_correction(
     shape = geometry.groups, geometry.group_outputs, geometry.patch_dim
     left = output_basis.to(wide).reshape(shape[0], shape[1], shape[1])
     right = input_basis.to(wide).reshape(shape[0], shape[2], shape[2])
-    total = a.new_zeros(shape, dtype=wide)
-    for patches, vectors in position_chunks(a, g, geometry):
-        add_squared_sums(total, rotate(vectors, left), rotate(patches, right), 1 / a.shape[0])
+    total = a.new_empty(shape, dtype=wide)
+    for index, (patches, vectors) in enumerate(position_chunks(a, g, geometry)):
+        add_squared_sums(total, rotate(vectors, left), rotate(patches, right), 1 / a.shape[0], kept=index > 0)
     return store(total.reshape(geometry.grouped(*shape[1:])), out, decay)

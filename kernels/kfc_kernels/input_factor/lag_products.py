@@ -11,19 +11,13 @@ from torch import Tensor
 from torch.nn import grad
 
 from kfc_kernels.input_factor.windows import Axis
+from kfc_kernels.patches import crop
 
 WEIGHT_GRADIENTS: dict[int, Callable[..., Tensor]] = {
     1: grad.conv1d_weight,
     2: grad.conv2d_weight,
     3: grad.conv3d_weight,
 }
-
-
-def crop(maps: Tensor, dim: int, windows: Sequence[slice]) -> Tensor:
-    """Return the view of a window on consecutive axes, the first of them ``dim``."""
-    for axis, window in enumerate(windows, start=dim):
-        maps = maps.narrow(axis, window.start, window.stop - window.start)
-    return maps
 
 
 def add_convolution(sums: Tensor, left: Tensor, right: Tensor, axes: Sequence[Axis]) -> None:
