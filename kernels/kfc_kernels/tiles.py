@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+LOAD_BYTES = 16
+"""The widest load of one thread."""
+
 SMALLEST_TILE = 16
 """Side of the smallest operand of a product."""
 

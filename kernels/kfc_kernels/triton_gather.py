@@ -14,9 +14,7 @@ from torch import Tensor
 
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.patches import with_zeros_padding
-
-LOAD_BYTES = 16
-"""The widest load of one thread."""
+from kfc_kernels.tiles import LOAD_BYTES
 
 
 @dataclass(frozen=True)

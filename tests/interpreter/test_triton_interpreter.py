@@ -3,38 +3,42 @@
 from __future__ import annotations
 
 import importlib
-from functools import partial
 
 import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-import kfc_kernels
 from kfc_kernels import ConvGeometry, UnsupportedError, diagonal_fisher, input_factor, precondition
 from kfc_kernels.catalogue import OPERATORS
 from kfc_kernels.triton_launch import check_indices
+from kfc_kernels.triton_symmetric import lower_triangle
 from tests.kernels.triton_cases import (
-    CASES,
+    EACH_AVERAGE,
     EACH_CASE,
+    EACH_CHUNKED,
     EACH_IMPLEMENTATION,
     EACH_LAG_CASE,
     FEW_CASES,
-    LAYERWISE,
+    SMALL,
     TRITON,
     Case,
     channels_last,
     check,
     check_dense,
     check_diagonal_step,
+    check_every,
     check_precondition,
+    check_running_averages,
     contiguous,
     layer_matrices,
+    named,
     poisoned_memory,
     takes,
 )
 
 triton = pytest.importorskip("triton")
+tl = triton.language
 if not triton.knobs.runtime.interpret:
     pytest.skip("the interpreter needs a process of its own: pytest tests/interpreter", allow_module_level=True)
 
@@ -45,16 +49,13 @@ EACH_DTYPE = pytest.mark.parametrize("dtype", [torch.float32, torch.float16], id
 
 __all__ = ["poisoned_memory"]
 
-UNORDERED = Case("unordered", ConvGeometry.linear(70, 4, bias=True), batch=9)
-SMALL = Case("small", ConvGeometry.conv(3, 4, (4, 5), 3, padding=1, bias=True))
 
-
-def transposed(matrix):
-    return matrix.mT.contiguous().mT
-
-
-def doubled(matrix):
-    return matrix.double()
+@triton.jit
+def place_kernel(places, index):
+    """Write the row and column of a tile; ``places`` is ``[2, 3]``."""
+    row, column = lower_triangle(index)
+    tl.store(places, row)
+    tl.store(places + 3, column)
 
 
 @EACH_CASE
@@ -106,14 +107,19 @@ def test_every_triton_implementation_is_tested():
     assert {pair for pair in everything if pair[1] not in elsewhere} == set(TRITON)
 
 
-@pytest.mark.parametrize("name", ["3x3-same-bias", "groups", "linear-shared", "three-vectors"])
-@pytest.mark.parametrize("operator", ["block_fisher", "mini_block_fisher", "eigenvalue_correction"])
+@EACH_CHUNKED
 def test_chunks_of_gradients_add_up(operator, name, monkeypatch):
     monkeypatch.setattr("kfc_kernels.triton_gradients.CHUNK_BYTES", 1)
-    (case,) = (case for case in CASES if case.name == name)
-    for implementation in (by for of, by in TRITON if of == operator):
-        if takes(operator, implementation, case, torch.float32, "cpu"):
-            check(operator, implementation, case, torch.float32, "cpu")
+    check_every(operator, named(name), torch.float32, "cpu")
+
+
+def test_tiles_of_a_lower_triangle_are_counted_row_by_row():
+    places = torch.empty(2, 3, dtype=torch.int32)
+    for index in (0, 1, 2, 3, 5, 6, 4949, 4950, 499_999, 500_000, 10**6, 10**6 + 1):
+        place_kernel[(1,)](places, index)
+        row, column = places[:, 0].tolist()
+        assert row * (row + 1) // 2 + column == index
+        assert 0 <= column <= row
 
 
 @st.composite
@@ -152,23 +158,9 @@ def test_drawn_layers(case):
             check(operator, by, case, torch.float32, "cpu")
 
 
-@pytest.mark.parametrize("decay", [None, 0.0, 0.75, 1.0])
-@pytest.mark.parametrize("case", [SMALL, UNORDERED], ids=lambda case: case.name)
-@pytest.mark.parametrize("place", [contiguous, transposed, doubled], ids=lambda place: place.__name__)
+@EACH_AVERAGE
 def test_running_averages(decay, case, place):
-    operands = case.operands(torch.float32, "cpu")
-    runs = [
-        partial(getattr(kfc_kernels, operator), *LAYERWISE[operator].arguments(case, *operands), implementation=by)
-        for operator, by in TRITON
-        if takes(operator, by, case, torch.float32, "cpu")
-    ]
-    for run in runs:
-        fresh = run()
-        before = torch.full_like(fresh, float("nan") if decay is None else 2.0)
-        out = place(before.clone())
-        assert run(out=out, decay=decay) is out
-        expected = fresh if decay is None else decay * before + (1 - decay) * fresh
-        torch.testing.assert_close(out, expected.to(out.dtype))
+    check_running_averages(decay, case, place, "cpu")
 
 
 def test_an_average_of_another_shape_is_refused():

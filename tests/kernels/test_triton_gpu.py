@@ -5,16 +5,23 @@ from __future__ import annotations
 import pytest
 import torch
 
+from kfc_kernels import ConvGeometry
 from kfc_kernels.precision import multiplying
 from tests.kernels.triton_cases import (
+    EACH_AVERAGE,
     EACH_CASE,
+    EACH_CHUNKED,
     EACH_IMPLEMENTATION,
     EACH_LAG_CASE,
     TF32_ROUNDING,
+    Case,
     check,
     check_dense,
     check_diagonal_step,
+    check_every,
     check_precondition,
+    check_running_averages,
+    named,
     poisoned_memory,
     takes,
 )
@@ -63,3 +70,29 @@ def test_diagonal_step(products, momentum):
 
 def test_dense(products):
     check_dense(products[0], "cuda")
+
+
+@EACH_AVERAGE
+def test_running_averages(decay, case, place):
+    check_running_averages(decay, case, place, "cuda")
+
+
+@EACH_CHUNKED
+def test_chunks_of_gradients_add_up(operator, name, products, monkeypatch):
+    monkeypatch.setattr("kfc_kernels.triton_gradients.CHUNK_BYTES", 1)
+    check_every(operator, named(name), products[0], "cuda", products[1])
+
+
+LARGE = Case("large", ConvGeometry.conv(128, 96, (14, 14), 3, padding=1, bias=True), batch=16)
+MANY = Case("many", ConvGeometry.conv(4, 5, (3, 3), 3, padding=1), batch=35_000, vectors=2)
+
+
+@pytest.mark.parametrize("case", [LARGE, MANY], ids=lambda case: case.name)
+@EACH_IMPLEMENTATION
+def test_large_layers_and_batches(operator, by, case, products):
+    """Many tiles, and more examples than a grid has programs along its second axis."""
+    if case is LARGE and operator in ("block_fisher", "exact_fisher"):
+        pytest.skip("more parameters than it is for")
+    if not takes(operator, by, case, products[0], "cuda"):
+        pytest.skip("declined")
+    check(operator, by, case, products[0], "cuda", products[1])

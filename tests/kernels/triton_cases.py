@@ -231,6 +231,61 @@ def check(operator: str, by: str, case: Case, dtype: torch.dtype, device: str, o
     )
 
 
+def check_every(operator: str, case: Case, dtype: torch.dtype, device: str, operand_rounding: float = 0.0) -> None:
+    """Check all Triton implementations of an operator that take a layer."""
+    for by in (name for of, name in TRITON if of == operator):
+        if takes(operator, by, case, dtype, device):
+            check(operator, by, case, dtype, device, operand_rounding)
+
+
+def named(name: str) -> Case:
+    """The case of a name."""
+    (case,) = (case for case in CASES if case.name == name)
+    return case
+
+
+UNORDERED = Case("unordered", ConvGeometry.linear(70, 4, bias=True), batch=9)
+SMALL = Case("small", ConvGeometry.conv(3, 4, (4, 5), 3, padding=1, bias=True))
+
+
+def transposed(matrix: Tensor) -> Tensor:
+    return matrix.mT.contiguous().mT
+
+
+def doubled(matrix: Tensor) -> Tensor:
+    return matrix.double()
+
+
+def EACH_AVERAGE(test: Any) -> Any:
+    """Parametrize over decays, layers, and how the average lies in memory."""
+    test = pytest.mark.parametrize("decay", [None, 0.0, 0.75, 1.0])(test)
+    test = pytest.mark.parametrize("case", [SMALL, UNORDERED], ids=lambda case: case.name)(test)
+    return pytest.mark.parametrize("place", [contiguous, transposed, doubled], ids=lambda place: place.__name__)(test)
+
+
+def EACH_CHUNKED(test: Any) -> Any:
+    """Parametrize over what forms gradients in memory, and a few layers."""
+    names = ["3x3-same-bias", "groups", "linear-shared", "three-vectors"]
+    operators = ["block_fisher", "mini_block_fisher", "eigenvalue_correction"]
+    return pytest.mark.parametrize("name", names)(pytest.mark.parametrize("operator", operators)(test))
+
+
+def check_running_averages(decay: float | None, case: Case, place: Callable[[Tensor], Tensor], device: str) -> None:
+    """Hold each implementation's running average to the average of what it computes afresh."""
+    operands = case.operands(torch.float32, device)
+    for operator, by in TRITON:
+        if not takes(operator, by, case, torch.float32, device):
+            continue
+        run = getattr(kfc_kernels, operator)
+        arguments = LAYERWISE[operator].arguments(case, *operands)
+        fresh = run(*arguments, implementation=by)
+        before = torch.full_like(fresh, math.nan if decay is None else 2.0)
+        out = place(before.clone())
+        assert run(*arguments, implementation=by, out=out, decay=decay) is out
+        expected = fresh if decay is None else decay * before + (1 - decay) * fresh
+        torch.testing.assert_close(out, expected.to(out.dtype))
+
+
 def layer_matrices(dtype: torch.dtype, device: str) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     """Gradients and both inverses of `LAYERS`; gradients without contiguous rows, inverses with gaps between rows."""
     generator = torch.Generator().manual_seed(0)

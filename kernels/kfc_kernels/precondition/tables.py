@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from kfc_kernels.tiles import LOAD_BYTES
+
 
 def check_alike(tensors: Sequence[Tensor]) -> None:
     """Refuse what a kernel that is given bare addresses would misread.
@@ -47,5 +49,21 @@ def shared_out(entries: Tensor, programs: Tensor, device: torch.device) -> tuple
         The entries with a last field, the first program of each; and the entry of each program, ``[programs]``.
     """
     first = (programs.cumsum(0) - programs).expand(entries.shape[:-1])
+    table = torch.cat([entries, first.unsqueeze(-1)], -1)
     owners = torch.arange(len(programs)).repeat_interleave(programs)
-    return torch.cat([entries, first.unsqueeze(-1)], -1).to(device), owners.to(device)
+    packed = torch.cat([table.flatten(), owners])
+    if device.type == "cuda":
+        # One copy, which the host need not wait for.
+        packed = packed.pin_memory().to(device, non_blocking=True)
+    return packed[: table.numel()].view(table.shape), packed[table.numel() :]
+
+
+def aligned(pointers: Tensor, steps: Tensor, itemsize: int) -> bool:
+    """Return whether all rows begin at multiples of the widest load of a thread.
+
+    Args:
+        pointers: Addresses, int64.
+        steps: Elements from one row to the next.
+        itemsize: Bytes of an element.
+    """
+    return bool((pointers % LOAD_BYTES == 0).all() and (steps * itemsize % LOAD_BYTES == 0).all())

@@ -11,7 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kfc_kernels.geometry import ConvGeometry
-from kfc_kernels.precondition.tables import check_alike, shared_out
+from kfc_kernels.precondition.tables import aligned, check_alike, shared_out
 from kfc_kernels.triton_launch import Ahead, on_device_of
 
 # What the table holds of a layer: addresses of gradient, diagonal and result, its elements, its first program.
@@ -29,6 +29,7 @@ def diagonal_step_kernel(
     FIELDS: tl.constexpr,
     MOMENTUM: tl.constexpr,
     NORM: tl.constexpr,
+    ALIGNED: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
     """Compute one block of the layer that ``owners`` names; ``layers`` is ``[layers, FIELDS]``."""
@@ -36,6 +37,10 @@ def diagonal_step_kernel(
     gradient = tl.load(layer).to(tl.pointer_type(TYPE))
     diagonal = tl.load(layer + 1).to(tl.pointer_type(TYPE))
     result = tl.load(layer + 2).to(tl.pointer_type(TYPE))
+    if ALIGNED:
+        gradient = tl.multiple_of(gradient, 16)
+        diagonal = tl.multiple_of(diagonal, 16)
+        result = tl.multiple_of(result, 16)
     elements = (tl.program_id(0) - tl.load(layer + 4)) * BLOCK + tl.arange(0, BLOCK)
     inside = elements < tl.load(layer + 3)
     numerator = tl.load(gradient + elements, mask=inside, other=0.0).to(tl.float32)
@@ -48,13 +53,14 @@ def diagonal_step_kernel(
     tl.store(result + elements, direction.to(TYPE), mask=inside)
 
 
-def configuration(dtype: torch.dtype, *, momentum: bool, norm: bool) -> dict[str, Any]:
+def configuration(dtype: torch.dtype, *, momentum: bool, norm: bool, aligned: bool) -> dict[str, Any]:
     """Choose the constants and options of the launch.
 
     Args:
         dtype: Element type of the tensors.
         momentum: Whether results are momentum buffers.
         norm: Whether the squared norm is wanted.
+        aligned: As `kfc_kernels.precondition.tables.aligned` tells.
 
     Returns:
         Keyword arguments of the launch.
@@ -64,6 +70,7 @@ def configuration(dtype: torch.dtype, *, momentum: bool, norm: bool) -> dict[str
         "FIELDS": FIELDS,
         "MOMENTUM": momentum,
         "NORM": norm,
+        "ALIGNED": aligned,
         "BLOCK": 1024,
         "num_warps": 4,
         "num_stages": 1,
@@ -83,7 +90,7 @@ def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype, target: str) -> Ah
         The kernel, the types of its arguments, and its `configuration`, in a list of one.
     """
     types = {"layers": "*i64", "owners": "*i64", "squares": "*fp32", "damping": "fp32", "momentum": "fp32"}
-    return [(diagonal_step_kernel, types, configuration(dtype, momentum=True, norm=True))]
+    return [(diagonal_step_kernel, types, configuration(dtype, momentum=True, norm=True, aligned=True))]
 
 
 def precondition_diagonal(
@@ -119,12 +126,18 @@ def precondition_diagonal(
         results = [torch.empty(gradient.shape, dtype=dtype, device=device) for gradient in gradients]
     else:
         results = [buffer.contiguous() for buffer in buffers]
-    launch = configuration(dtype, momentum=buffers is not None, norm=squared_norm is not None)
     counts = torch.tensor([gradient.numel() for gradient in gradients])
     pointers = [
         [tensor.data_ptr() for tensor in layer] for layer in zip(numerators, denominators, results, strict=True)
     ]
-    entries = torch.cat([torch.tensor(pointers), counts[:, None]], 1)
+    places = torch.tensor(pointers)
+    launch = configuration(
+        dtype,
+        momentum=buffers is not None,
+        norm=squared_norm is not None,
+        aligned=aligned(places, torch.zeros(1), dtype.itemsize),
+    )
+    entries = torch.cat([places, counts[:, None]], 1)
     layers, owners = shared_out(entries, -(-counts // launch["BLOCK"]), device)
     squares = torch.empty(len(owners), dtype=torch.float32, device=device)
     with on_device_of(layers):

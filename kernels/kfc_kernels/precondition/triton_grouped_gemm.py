@@ -11,13 +11,14 @@ import triton.language as tl
 from torch import Tensor
 
 from kfc_kernels.geometry import ConvGeometry
-from kfc_kernels.precondition.tables import addresses, check_alike, shared_out, with_rows
+from kfc_kernels.precondition.tables import addresses, aligned, check_alike, shared_out, with_rows
 from kfc_kernels.tiles import PRODUCT_SIDE
 from kfc_kernels.triton_launch import Ahead, exact, on_device_of, product_options
 
 # A product in the table: addresses of factors and result, height, width, inner size, their row strides, first tile.
 FIELDS = 10
 HEIGHT, WIDTH = 3, 4
+STEPS = slice(6, 8)
 
 
 @triton.jit
@@ -28,6 +29,7 @@ def grouped_product_kernel(
     TYPE: tl.constexpr,
     FIELDS: tl.constexpr,
     NORM: tl.constexpr,
+    ALIGNED: tl.constexpr,
     BM: tl.constexpr,
     BN: tl.constexpr,
     BI: tl.constexpr,
@@ -44,6 +46,11 @@ def grouped_product_kernel(
     left_step = tl.load(product + 6)
     right_step = tl.load(product + 7)
     result_step = tl.load(product + 8)
+    if ALIGNED:
+        left = tl.multiple_of(left, 16)
+        right = tl.multiple_of(right, 16)
+        left_step = tl.multiple_of(left_step, 16 // (TYPE.primitive_bitwidth // 8))
+        right_step = tl.multiple_of(right_step, 16 // (TYPE.primitive_bitwidth // 8))
     index = tl.program_id(0) - tl.load(product + 9)
     tiles_across = tl.cdiv(width, BN)
     rows = index // tiles_across * BM + tl.arange(0, BM)
@@ -69,12 +76,13 @@ def grouped_product_kernel(
         tl.store(squares + tl.program_id(0), tl.sum(total * total))
 
 
-def configuration(dtype: torch.dtype, *, norm: bool) -> dict[str, Any]:
+def configuration(dtype: torch.dtype, *, norm: bool, aligned: bool) -> dict[str, Any]:
     """Choose the constants and options of the launch, one for all sizes.
 
     Args:
         dtype: Element type of the matrices.
         norm: Whether the squared norm is wanted.
+        aligned: As `kfc_kernels.precondition.tables.aligned` tells.
 
     Returns:
         Keyword arguments of the launch.
@@ -83,6 +91,7 @@ def configuration(dtype: torch.dtype, *, norm: bool) -> dict[str, Any]:
         "TYPE": getattr(tl, str(dtype).removeprefix("torch.")),
         "FIELDS": FIELDS,
         "NORM": norm,
+        "ALIGNED": aligned,
         "BM": PRODUCT_SIDE,
         "BN": PRODUCT_SIDE,
         "BI": 16 if exact(dtype) else 32,
@@ -102,7 +111,7 @@ def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype, target: str) -> Ah
         Of each, the second with the norm, the kernel, the types of its arguments, and its `configuration`.
     """
     types = {"products": "*i64", "owners": "*i64", "squares": "*fp32"}
-    return [(grouped_product_kernel, types, configuration(dtype, norm=norm)) for norm in (False, True)]
+    return [(grouped_product_kernel, types, configuration(dtype, norm=norm, aligned=True)) for norm in (False, True)]
 
 
 def _products(lefts: Sequence[Tensor], rights: Sequence[Tensor], results: Sequence[Tensor]) -> list[list[int]]:
@@ -163,7 +172,8 @@ def precondition(
     results = [torch.empty(gradient.shape, dtype=dtype, device=device) for gradient in gradients]
     products = torch.tensor([_products(output_inverses, gradients, halves), _products(halves, input_inverses, results)])
 
-    launch = configuration(dtype, norm=False)
+    in_rows = aligned(products[..., :2], products[..., STEPS], dtype.itemsize)
+    launch = configuration(dtype, norm=False, aligned=in_rows)
     height, width = products[0, :, HEIGHT], products[0, :, WIDTH]
     (first, second), owners = shared_out(products, -(-height // launch["BM"]) * -(-width // launch["BN"]), device)
     squares = torch.empty(len(owners), dtype=torch.float32, device=device)

@@ -11,12 +11,12 @@ import triton.language as tl
 from torch import Tensor
 
 from kfc_kernels.geometry import ConvGeometry
-from kfc_kernels.precondition.tables import addresses, check_alike, shared_out, with_rows
+from kfc_kernels.precondition.tables import addresses, aligned, check_alike, shared_out, with_rows
 from kfc_kernels.triton_launch import Ahead, on_device_of
 
 # What the table holds of a block: addresses of inverse, gradient and result, its side, a row's step, its first program.
 FIELDS = 6
-SIDE = 3
+SIDE, ROW_STEP = 3, 4
 
 
 @triton.jit
@@ -27,6 +27,7 @@ def matrix_vector_kernel(
     TYPE: tl.constexpr,
     FIELDS: tl.constexpr,
     NORM: tl.constexpr,
+    ALIGNED: tl.constexpr,
     BR: tl.constexpr,
     BC: tl.constexpr,
 ) -> None:
@@ -37,6 +38,10 @@ def matrix_vector_kernel(
     result = tl.load(block + 2).to(tl.pointer_type(TYPE))
     side = tl.load(block + 3)
     row_step = tl.load(block + 4)
+    if ALIGNED:
+        matrix = tl.multiple_of(matrix, 16)
+        vector = tl.multiple_of(vector, 16)
+        row_step = tl.multiple_of(row_step, 16 // (TYPE.primitive_bitwidth // 8))
     rows = (tl.program_id(0) - tl.load(block + 5)) * BR + tl.arange(0, BR)
 
     sums = tl.zeros((BR, BC), tl.float32)
@@ -52,12 +57,13 @@ def matrix_vector_kernel(
         tl.store(squares + tl.program_id(0), tl.sum(total * total))
 
 
-def configuration(dtype: torch.dtype, *, norm: bool) -> dict[str, Any]:
+def configuration(dtype: torch.dtype, *, norm: bool, aligned: bool) -> dict[str, Any]:
     """Choose the constants and options of the launch, one for all sizes.
 
     Args:
         dtype: Element type of the matrices.
         norm: Whether the squared norm is wanted.
+        aligned: As `kfc_kernels.precondition.tables.aligned` tells.
 
     Returns:
         Keyword arguments of the launch.
@@ -66,6 +72,7 @@ def configuration(dtype: torch.dtype, *, norm: bool) -> dict[str, Any]:
         "TYPE": getattr(tl, str(dtype).removeprefix("torch.")),
         "FIELDS": FIELDS,
         "NORM": norm,
+        "ALIGNED": aligned,
         "BR": 8,
         "BC": 512,
         "num_warps": 4,
@@ -86,7 +93,7 @@ def ahead_of_time(geometry: ConvGeometry, dtype: torch.dtype, target: str) -> Ah
         The kernel, the types of its arguments, and its `configuration`, in a list of one.
     """
     types = {"blocks": "*i64", "owners": "*i64", "squares": "*fp32"}
-    return [(matrix_vector_kernel, types, configuration(dtype, norm=True))]
+    return [(matrix_vector_kernel, types, configuration(dtype, norm=True, aligned=True))]
 
 
 def precondition_dense(
@@ -115,8 +122,9 @@ def precondition_dense(
         side = matrix.shape[-1]
         of_groups = zip(addresses(matrix), *(addresses(t.reshape(-1, 1, side)) for t in (vector, result)), strict=True)
         entries += [[*pointers, side, matrix.stride(-2)] for pointers in of_groups]
-    launch = configuration(dtype, norm=squared_norm is not None)
     table = torch.tensor(entries)
+    in_rows = aligned(table[:, :2], table[:, ROW_STEP], dtype.itemsize)
+    launch = configuration(dtype, norm=squared_norm is not None, aligned=in_rows)
     blocks, owners = shared_out(table, -(-table[:, SIDE] // launch["BR"]), device)
     squares = torch.empty(len(owners), dtype=torch.float32, device=device)
     with on_device_of(blocks):
