@@ -48,10 +48,10 @@ def saved(tmp_path_factory):
 def test_cpu_cases_run_and_without_a_gpu_cuda_cases_are_skipped_with_a_reason(saved):
     answer, file = saved
     devices = [benchmark["extra_info"]["device"] for benchmark in json.loads(file.read_text())["benchmarks"]]
-    assert devices.count("cpu") == 5
+    assert devices.count("cpu") == 8
     assert "warning" not in last_line(answer)
     if not torch.cuda.is_available():
-        assert last_line(answer).startswith("5 passed, 5 skipped in")
+        assert last_line(answer).startswith("8 passed, 8 skipped in")
         assert "torch sees no CUDA device here" in answer.stdout
 
 
@@ -153,10 +153,10 @@ def test_a_path_is_kept_when_the_option_is_given(tmp_path):
     assert "bench_cost" not in answer.stdout
 
 
-def test_the_bench_suite_has_five_cases_on_each_device():
+def test_the_bench_suite_has_eight_cases_on_each_device():
     suites = suites_by_device(share("suites") / "bench.toml")
     cases = {name: [case for part in suite.sections for case in part.plan.due({})] for name, suite in suites.items()}
-    assert {name: len(own) for name, own in cases.items()} == {"cpu": 5, "cuda": 5}
+    assert {name: len(own) for name, own in cases.items()} == {"cpu": 8, "cuda": 8}
     assert all(isinstance(case, CostCase) and case.device == name for name, own in cases.items() for case in own)
 
 
