@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
@@ -57,6 +57,8 @@ class ConvGeometry:
         padding_mode: One of ``zeros``, ``circular``, ``reflect``, ``replicate``.
         groups: Groups of channels that do not meet.
         bias: Whether the homogeneous coordinate is appended to each patch.
+        out_size: Output size per spatial axis; computed once, as is the next.
+        positions: Output positions, the paper's |T|.
     """
 
     in_channels: int
@@ -69,9 +71,11 @@ class ConvGeometry:
     padding_mode: str = "zeros"
     groups: int = 1
     bias: bool = False
+    out_size: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    positions: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse what no layer can have.
+        """Compute the output's size, and refuse what no layer can have.
 
         Raises:
             ValueError: A size is not positive, channels are not divisible by groups, the padding
@@ -99,7 +103,11 @@ class ConvGeometry:
                 f"{self.in_channels} input and {self.out_channels} output channels "
                 f"do not divide into {self.groups} groups"
             )
-        if any(size < 1 for size in self.out_size):
+        axes = zip(self.in_size, self.padding, self.kernel, self.stride, self.dilation, strict=True)
+        out_size = tuple((size + sum(sides) - d * (k - 1) - 1) // s + 1 for size, sides, k, s, d in axes)
+        object.__setattr__(self, "out_size", out_size)
+        object.__setattr__(self, "positions", math.prod(out_size))
+        if any(size < 1 for size in out_size):
             raise ValueError(
                 f"kernel {self.kernel} with dilation {self.dilation} does not fit "
                 f"a map of {self.in_size} padded by {self.padding}"
@@ -210,21 +218,6 @@ class ConvGeometry:
     def axes(self) -> int:
         """Number of spatial axes."""
         return len(self.in_size)
-
-    @property
-    def out_size(self) -> tuple[int, ...]:
-        """Output size per spatial axis."""
-        return tuple(
-            (size + before + after - d * (k - 1) - 1) // s + 1
-            for size, (before, after), k, s, d in zip(
-                self.in_size, self.padding, self.kernel, self.stride, self.dilation, strict=True
-            )
-        )
-
-    @property
-    def positions(self) -> int:
-        """Output positions, the paper's |T|."""
-        return math.prod(self.out_size)
 
     @property
     def kernel_elements(self) -> int:

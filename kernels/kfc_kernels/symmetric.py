@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from torch import Tensor
 
 # Rows of the factors, and multiply-adds of a product, from which on half of a sum is worth mirroring.
-ROWS_OF_A_HALF = 64
+ROWS_OF_A_HALF = 256
 WORK_OF_A_HALF = 2**25
 
 # Rows of a sum that are multiplied at once, at least, and into how many blocks larger sums are cut.

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-# Elements of a part: as many as two threads of torch begin to share.
-ELEMENTS_OF_A_PART = 2**16
+# Elements of a part: enough to pay for two launches of torch's threads, and few enough to stay in the cache.
+ELEMENTS_OF_A_PART = 2**18
 
 
 def parts_of(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Cut tensors of one shape into the same parts, where they lie; not at all if one of them is not contiguous."""
-    if all(tensor.is_contiguous() for tensor in tensors):
+    """Cut tensors of one shape into the same parts, where they lie; not at all if small, or one is not contiguous."""
+    if tensors[0].numel() > ELEMENTS_OF_A_PART and all(tensor.is_contiguous() for tensor in tensors):
         yield from zip(*(tensor.view(-1).split(ELEMENTS_OF_A_PART) for tensor in tensors), strict=True)
     else:
         yield tensors
