@@ -35,13 +35,11 @@ FEW = ("3x3-stride2-bias", "7x7-stem", "depthwise", "linear", EVERY_LAYER)
 ELSEWHERE = ("3x3-stride2-bias", "3x3-256", EVERY_LAYER)
 
 SPILLS = {
-    ("diagonal_fisher", "diagonal_fisher_kernel", "1x1", "ieee", "sm_100"): 8,
-    ("diagonal_fisher", "diagonal_fisher_kernel", "3x3-128", "bfloat16", "sm_80"): 8,
-    ("diagonal_fisher", "diagonal_fisher_kernel", "3x3-128", "float16", "sm_80"): 8,
+    ("eigenvalue_correction", "diagonal_fisher_kernel", "3x3-stride2-bias", "ieee", "sm_80"): 8,
+    ("eigenvalue_correction", "diagonal_fisher_kernel", "3x3-stride2-bias", "tf32", "sm_100"): 8,
+    ("eigenvalue_correction", "diagonal_fisher_kernel", "7x7-stem", "ieee", "sm_80"): 8,
     ("input_factor", "lag_sums_kernel", "3x3-64", "tf32", "sm_80"): 8,
-    ("mini_block_fisher", "mini_blocks_kernel", "depthwise", "ieee", "sm_100"): 16,
     ("output_factor", "symmetric_product_kernel", "3x3-64", "tf32", "sm_100"): 16,
-    ("precondition_dense", "matrix_vector_kernel", "every", "float16", "sm_80"): 16,
 }
 """Bytes of stack of the snapshot's rows that have any, by operator, kernel, layer, products and target."""
 
