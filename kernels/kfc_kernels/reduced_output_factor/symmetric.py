@@ -8,7 +8,6 @@ from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.results import accumulation_dtype, store
 from kfc_kernels.symmetric import gram
 
-
 # Positions from which on a product with ones sums faster than a sum.
 POSITIONS_OF_A_PRODUCT = 2**9
 
