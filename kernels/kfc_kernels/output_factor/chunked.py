@@ -28,9 +28,7 @@ def position_rows(g: Tensor, geometry: ConvGeometry) -> Iterator[Tensor]:
     wide = accumulation_dtype(g.dtype)
     examples = max(1, CHUNK_BYTES * g.shape[1] // (g.numel() * wide.itemsize))
     for vectors in g.split(examples, dim=1):
-        grouped = group_gradients(vectors.to(wide), geometry)
-        # Vectors of one position are rows as they lie.
-        yield grouped.flatten(1, 2).squeeze(-1) if geometry.positions == 1 else grouped.movedim(3, 1).flatten(2).mT
+        yield group_gradients(vectors.to(wide), geometry).movedim(3, 1).flatten(2).mT
 
 
 def output_factor(g: Tensor, geometry: ConvGeometry, *, out: Tensor | None, decay: float | None) -> Tensor:
