@@ -309,7 +309,7 @@ def test_kernels_checks_against_the_snapshot(tmp_path):
     assert (done.returncode, done.stdout.splitlines()) == (
         1,
         [
-            "grouped_product_kernel every float16 sm_90: no tcgen05.mma any more",
+            "precondition grouped_product_kernel every float16 sm_90: no tcgen05.mma any more",
             f"1 of 1 rows are worse than {snapshot.name}; --update accepts them",
         ],
     )

@@ -7,22 +7,16 @@ from typing import Any
 
 import pandas as pd
 
-from kfc_bench.report.names import described
+from kfc_bench.report.names import described, is_contestant
 from kfc_bench.report.operators import COMPARED, is_timed, operator_rows, speedup
 from kfc_bench.report.tables import TextTable, device_badge
 from kfc_bench.report.units import ratio, seconds
 from kfc_bench.results.frames import Results
-from kfc_kernels.catalogue import OPERATORS
 
 EVEN = 0.03
 """How far from 1 a ratio may be that is called even, as in `kfc-bench compare`."""
 
 CONTEST = ["env_id", "operator", "dtype", "precision", "cache"]
-
-
-def is_ours(operator: str, implementation: str) -> bool:
-    """Tell whether an operator's table has an implementation; all else are contestants."""
-    return any(entry.name == implementation for entry in OPERATORS[operator].table)
 
 
 def leads(cost: pd.DataFrame) -> pd.DataFrame:
@@ -37,8 +31,8 @@ def leads(cost: pd.DataFrame) -> pd.DataFrame:
         ``speedup_high`` where both were visited in turn, and ``memory`` (the contestant's peak over ours).
     """
     rows = operator_rows(cost)
-    rows = rows[is_timed(rows) & ~rows["whole_pass"]].sort_values("time_median_s")
-    ours = [is_ours(str(row.operator), str(row.implementation)) for row in rows.itertuples()]
+    rows = rows[is_timed(rows) & ~rows["whole_pass"].astype(bool)].sort_values("time_median_s")
+    ours = [not is_contestant(str(name)) for name in rows["implementation"]]
     found: list[dict[str, Any]] = []
     for key, group in rows.assign(ours=ours).groupby([*COMPARED, "launch_hidden"], sort=False, dropna=False):
         if group["ours"].nunique() < 2:

@@ -42,6 +42,11 @@ def described(implementation: str) -> str:
     return f"{name} ({whose}, whole pass)" if is_whole_pass(implementation) else f"{name} ({whose})"
 
 
+def is_contestant(implementation: str) -> bool:
+    """Tell whether it is a plain formula, a compiled one or another library's: none of ours."""
+    return implementation.removesuffix(API) in (*PLAIN_FORMULAS, COMPILED, *PEERS)
+
+
 def is_whole_pass(implementation: str) -> bool:
     """Tell whether it is timed as a user calls it: forward, backward and all factors, not the one result alone."""
     return implementation.endswith(API)

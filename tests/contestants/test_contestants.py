@@ -211,7 +211,7 @@ def test_a_contestant_of_another_operator_is_not_run():
 
 
 def test_a_name_can_stand_for_a_contestant_of_each_operator():
-    assert {operator for operator, name in contestants() if name == "compiled"} == set(OPERATORS)
+    assert {operator for operator, name in contestants() if name == "compiled"} == set(OPERATORS) - {"damped_inverse"}
     assert contestants()["input_factor", "backpack"] is not contestants()["diagonal_fisher", "backpack"]
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from kfc_bench.report.lead import is_ours, lead_tables, leads
+from kfc_bench.report.lead import lead_tables, leads
 from tests.helpers import cost_record, results_of
 
 
@@ -32,13 +32,6 @@ RECORDS = [
     timed("output_factor", "einsum", 1.02e-3),
     timed("output_factor", "einsum", 1e-3, layer="b"),
 ]
-
-
-def test_ours_are_those_of_the_operator_s_table():
-    assert is_ours("diagonal_fisher", "chunked")
-    assert is_ours("diagonal_fisher", "reference")
-    assert not is_ours("diagonal_fisher", "compiled")
-    assert not is_ours("precondition", "backpack")
 
 
 def test_the_best_of_ours_meets_the_fastest_contestant(tmp_path):
