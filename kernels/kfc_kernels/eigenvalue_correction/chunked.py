@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from kfc_kernels.eigenvalue_correction.rotate import rotate
+from kfc_kernels.eigenvalue_correction.rotate import by_group, rotate
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.patches import extract_patches, with_even_padding
 from kfc_kernels.per_example import CHUNK_BYTES, example_chunks, layer_gradients
@@ -107,8 +107,7 @@ def eigenvalue_correction(
     """Compute the correction as in `kfc_kernels.eigenvalue_correction`, in memory that does not grow with the batch."""
     wide = accumulation_dtype(a.dtype)
     shape = geometry.groups, geometry.group_outputs, geometry.patch_dim
-    left = output_basis.to(wide).reshape(shape[0], shape[1], shape[1])
-    right = input_basis.to(wide).reshape(shape[0], shape[2], shape[2])
+    left, right = by_group(geometry, output_basis, input_basis, wide)
     total = a.new_zeros(shape, dtype=wide)
     rotated = from_patches if geometry.positions < g.shape[0] * geometry.group_outputs else from_gradients
     for gradients in rotated(a, g, geometry, left, right):

@@ -2,7 +2,29 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+
+from kfc_kernels.geometry import ConvGeometry
+
+
+def by_group(
+    geometry: ConvGeometry, output_basis: Tensor, input_basis: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Give both bases a group axis, whether or not there are groups.
+
+    Args:
+        geometry: The layer.
+        output_basis: ``[K, K]``; with groups ``[groups, K/groups, K/groups]``.
+        input_basis: ``[D, D]``; with groups ``[groups, D, D]``.
+        dtype: Of the results.
+
+    Returns:
+        ``[groups, K/groups, K/groups]`` and ``[groups, D, D]``.
+    """
+    groups, outputs, patch = geometry.groups, geometry.group_outputs, geometry.patch_dim
+    left, right = output_basis.to(dtype), input_basis.to(dtype)
+    return left.reshape(groups, outputs, outputs), right.reshape(groups, patch, patch)
 
 
 def rotate(rows: Tensor, basis: Tensor) -> Tensor:

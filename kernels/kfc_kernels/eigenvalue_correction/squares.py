@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kfc_kernels.eigenvalue_correction.rotate import rotate
+from kfc_kernels.eigenvalue_correction.rotate import by_group, rotate
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.per_example import position_chunks
 from kfc_kernels.results import accumulation_dtype, store
@@ -24,8 +24,7 @@ def eigenvalue_correction(
     """Compute the correction as in `kfc_kernels.eigenvalue_correction`, where output positions are few."""
     wide = accumulation_dtype(a.dtype)
     shape = geometry.groups, geometry.group_outputs, geometry.patch_dim
-    left = output_basis.to(wide).reshape(shape[0], shape[1], shape[1])
-    right = input_basis.to(wide).reshape(shape[0], shape[2], shape[2])
+    left, right = by_group(geometry, output_basis, input_basis, wide)
     total = a.new_empty(shape, dtype=wide)
     for index, (patches, vectors) in enumerate(position_chunks(a, g, geometry)):
         add_squared_sums(total, rotate(vectors, left), rotate(patches, right), 1 / a.shape[0], kept=index > 0)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kfc_kernels import triton_gradients
 from kfc_kernels.diagonal_fisher import triton_implicit_gemm, triton_squares
+from kfc_kernels.eigenvalue_correction.rotate import by_group
 from kfc_kernels.geometry import ConvGeometry
 from kfc_kernels.patches import extract_patches, group_gradients
 from kfc_kernels.results import store
@@ -63,8 +64,7 @@ def eigenvalue_correction(
 ) -> Tensor:
     """Return the correction as `kfc_kernels.eigenvalue_correction` does."""
     batch, groups, outputs, patch = a.shape[0], geometry.groups, geometry.group_outputs, geometry.patch_dim
-    left = output_basis.float().reshape(groups, outputs, outputs)
-    right = input_basis.float().reshape(groups, patch, patch)
+    left, right = by_group(geometry, output_basis, input_basis, torch.float32)
     signals = torch.einsum("gij,gvnit->vngjt", left, group_gradients(g.float(), geometry)).contiguous().view(g.shape)
     if rotates_patches(geometry):
         layer = rotated_layer(geometry, geometry.out_size)
