@@ -79,6 +79,22 @@ class Plan(Protocol):
 
 
 @dataclass(frozen=True)
+class KnownCases:
+    """A plan whose cases are all known from the start."""
+
+    cases: tuple[Case, ...]
+
+    @property
+    def total(self) -> int:
+        """Number of cases."""
+        return len(self.cases)
+
+    def due(self, records: Mapping[str, Record]) -> Sequence[Case]:  # noqa: ARG002
+        """Return all cases."""
+        return self.cases
+
+
+@dataclass(frozen=True)
 class Experiment:
     """A kind of measurement.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
 from typing import Any, cast, get_args
 
@@ -11,14 +9,13 @@ from kfc_bench.contestants import contestants
 from kfc_bench.curvature import APPROXIMATIONS
 from kfc_bench.curvature.likelihoods import FISHERS, Fisher
 from kfc_bench.errors import UserError
-from kfc_bench.experiments.base import Case
+from kfc_bench.experiments.base import KnownCases
 from kfc_bench.experiments.cost.case import PHASES, SGD, CostCase, Phase
 from kfc_bench.experiments.cost.places import layers, networks
 from kfc_bench.experiments.table import Table
 from kfc_bench.measure.clock import Cache
 from kfc_bench.measure.precision import PRECISIONS, Precision
 from kfc_bench.measure.visits import StoppingRule
-from kfc_bench.results.schema import Record
 from kfc_kernels.catalogue import OPERATORS
 
 DTYPES = ("float32", "float64")
@@ -26,23 +23,7 @@ DTYPES = ("float32", "float64")
 CONTESTANTS = (*(name for name in APPROXIMATIONS if name != "identity"), SGD)
 
 
-@dataclass(frozen=True)
-class CostPlan:
-    """All cases are known from the start."""
-
-    cases: tuple[CostCase, ...]
-
-    @property
-    def total(self) -> int:
-        """Number of cases."""
-        return len(self.cases)
-
-    def due(self, records: Mapping[str, Record]) -> Sequence[Case]:  # noqa: ARG002
-        """Return all cases."""
-        return self.cases
-
-
-def parse(section: Table, device: str) -> CostPlan:
+def parse(section: Table, device: str) -> KnownCases:
     """Read ``[defaults]`` and each ``[[sweep]]``.
 
     Args:
@@ -66,7 +47,7 @@ def parse(section: Table, device: str) -> CostPlan:
     for index, values in enumerate(sweeps, start=1):
         for case in _sweep(Table(values, f"{section.where} [[sweep]] {index}", defaults), device):
             cases.setdefault(case.case_id, case)
-    return CostPlan(tuple(cases.values()))
+    return KnownCases(tuple(cases.values()))
 
 
 def _limits(table: Table) -> dict[str, Any]:

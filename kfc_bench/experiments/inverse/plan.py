@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import product
 from typing import Any, cast, get_args
 
 from kfc_bench.errors import UserError
-from kfc_bench.experiments.base import Case
+from kfc_bench.experiments.base import KnownCases
 from kfc_bench.experiments.inverse.case import InverseCase, MadeUp, Start, Trained
 from kfc_bench.experiments.inverse.factors import FACTORS, Training
 from kfc_bench.experiments.inverse.families import FAMILIES
 from kfc_bench.experiments.table import Table
 from kfc_bench.measure.visits import StoppingRule
 from kfc_bench.problems.networks import NETWORKS, layer_geometries
-from kfc_bench.results.schema import Record
 from kfc_kernels.catalogue import OPERATORS
 
 DTYPES = ("float32", "float64")
@@ -27,23 +25,7 @@ ITERATIVE = ("newton",)
 SMALLEST = 8
 
 
-@dataclass(frozen=True)
-class InversePlan:
-    """All cases are known from the start."""
-
-    cases: tuple[InverseCase, ...]
-
-    @property
-    def total(self) -> int:
-        """Number of cases."""
-        return len(self.cases)
-
-    def due(self, records: Mapping[str, Record]) -> Sequence[Case]:  # noqa: ARG002
-        """Return all cases."""
-        return self.cases
-
-
-def parse(section: Table, device: str) -> InversePlan:
+def parse(section: Table, device: str) -> KnownCases:
     """Read ``[defaults]`` and each ``[[sweep]]``, of families or of a training.
 
     Args:
@@ -73,7 +55,7 @@ def parse(section: Table, device: str) -> InversePlan:
         for origin, (implementation, start, dtype) in product(origins, contestants):
             case = InverseCase(origin, implementation, start, dtype, device, **limits)
             cases.setdefault(case.case_id, case)
-    return InversePlan(tuple(cases.values()))
+    return KnownCases(tuple(cases.values()))
 
 
 def _limits(table: Table) -> dict[str, Any]:
