@@ -12,8 +12,10 @@ from torch import Tensor
 
 from kfc_bench.contestants.contestant import Contestant, takes
 from kfc_bench.contestants.network import classifier
-from kfc_bench.curvature import KFC
-from kfc_bench.curvature.layers import Capture, find_layers
+from kfc_bench.curvature import LayerBatch
+from kfc_bench.curvature.capture import Capture
+from kfc_bench.curvature.kfc import KFC
+from kfc_bench.curvature.layers import find_layers
 from kfc_bench.curvature.likelihoods import sampled_vectors
 from kfc_kernels import ConvGeometry
 
@@ -29,7 +31,8 @@ def prepare(a: Tensor, geometry: ConvGeometry) -> Callable[[], Tensor]:
         with torch.no_grad():
             vectors = sampled_vectors(logits, "categorical", samples=1, generator=generator)
         approximation = KFC(damping=1.0)
-        approximation.observe(capture.backpropagate(logits, vectors))
+        (batch,) = (batch for batch in capture.backpropagate(logits, vectors) if isinstance(batch, LayerBatch))
+        approximation.observe([batch])
         ((omega, _),) = approximation.statistics
         return omega
 

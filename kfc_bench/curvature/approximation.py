@@ -7,27 +7,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
+from kfc_bench.curvature.batch import Batch
 from kfc_kernels import ConvGeometry, damped_inverse
 from kfc_kernels.catalogue import OPERATORS
 
-
-@dataclass(frozen=True)
-class LayerBatch:
-    """What one layer saw of one batch.
-
-    Attributes:
-        geometry: The layer.
-        inputs: ``[N, C, *in]``.
-        output_gradients: Backpropagated vectors of each example's own loss, ``[V, N, K, *out]``.
-    """
-
-    geometry: ConvGeometry
-    inputs: Tensor
-    output_gradients: Tensor
+B = TypeVar("B", bound=Batch)
 
 
 @dataclass(frozen=True)
@@ -43,7 +31,7 @@ def _has(implementation: str, operator: str) -> bool:
     return any(entry.name == implementation for entry in OPERATORS[operator].table)
 
 
-class Approximation(ABC):
+class Approximation(ABC, Generic[B]):
     """A Fisher approximation over the layers of a network.
 
     Statistics are running averages with e_k = min(1 - 1/k, decay) (Martens & Grosse 2015, supplement D).
@@ -58,6 +46,7 @@ class Approximation(ABC):
     Attributes:
         statistics: Per layer (or one for the whole network), the running averages.
         inverses: Per layer (or one for the whole network), what `precondition` multiplies with.
+        seen: Per layer, the number of batches observed, k.
         observations: Number of batches observed.
         raised: Matrices that got more damping than asked because they were not positive definite, over all refreshes.
     """
@@ -77,6 +66,7 @@ class Approximation(ABC):
         self.inverse = inverse
         self.statistics: list[list[Tensor]] = []
         self.inverses: list[list[Tensor]] = []
+        self.seen: list[int] = []
         self.observations = 0
         self.raised = 0
 
@@ -84,27 +74,38 @@ class Approximation(ABC):
         """Return which implementation of an operator runs: the one asked for where it has it, else ``"auto"``."""
         return self.implementation if _has(self.implementation, operator) else "auto"
 
-    def observe(self, batches: Sequence[LayerBatch]) -> None:
+    def observe(self, batches: Sequence[B | None], *, decay: float | None = None) -> None:
         """Add one batch to the running averages.
 
         Args:
-            batches: One per layer, always in the same order.
+            batches: One per layer, always in the same order; None for a layer that took no part.
+            decay: e of this batch, the same for all layers; None for e_k.
         """
+        if not self.observations:
+            self.statistics = [[] for _ in batches]
+            self.seen = [0] * len(batches)
         self.observations += 1
-        if self.observations == 1:
-            self.statistics = self._accumulate(batches, None, None)
-        else:
-            self._accumulate(batches, self.statistics, min(1 - 1 / self.observations, self.decay))
+        for index, batch in enumerate(batches):
+            if batch is None:
+                continue
+            self.seen[index] += 1
+            if self.seen[index] == 1:
+                self.statistics[index] = self._accumulate(index, batch, None, None)
+            else:
+                e = min(1 - 1 / self.seen[index], self.decay) if decay is None else decay
+                self._accumulate(index, batch, self.statistics[index], e)
 
     @abstractmethod
-    def _accumulate(
-        self, batches: Sequence[LayerBatch], out: list[list[Tensor]] | None, decay: float | None
-    ) -> list[list[Tensor]]:
-        """Compute the batch's statistics, fresh (``out`` None) or into the running averages ``out``."""
+    def _accumulate(self, index: int, batch: B, out: list[Tensor] | None, decay: float | None) -> list[Tensor]:
+        """Compute a layer's statistics of one batch, fresh (``out`` None) or into the running averages ``out``."""
 
-    @abstractmethod
+    def _damped(self, index: int) -> list[tuple[Tensor, Tensor | float]]:
+        """Return a layer's matrices to invert with the shifts to their diagonals; none where none are."""
+        return []
+
     def damped(self) -> list[list[tuple[Tensor, Tensor | float]]]:
         """Return, per layer, the matrices to invert, each with the shift to its diagonal; empty if none are."""
+        return [self._damped(index) if layer else [] for index, layer in enumerate(self.statistics)]
 
     def refresh(self) -> None:
         """Invert the damped statistics.
@@ -113,30 +114,43 @@ class Approximation(ABC):
             RuntimeError: No batch has been observed.
             NotInvertibleError: A statistic is not finite.
         """
-        if not self.statistics:
+        if not self.observations:
             raise RuntimeError("refresh() before any observe(): there are no statistics to invert")
+        self._refresh()
+
+    def _refresh(self) -> None:
         layers = self.damped()
-        flat = [pair for layer in layers for pair in layer]
+        alike = [len(layer) for layer in self.inverses] == [len(layer) for layer in layers]
         found = damped_inverse(
-            [matrix for matrix, _ in flat],
-            [shift for _, shift in flat],
-            previous=[inverse for layer in self.inverses for inverse in layer] if self.inverses else None,
+            [matrix for layer in layers for matrix, _ in layer],
+            [shift for layer in layers for _, shift in layer],
+            previous=[inverse for layer in self.inverses for inverse in layer] if alike else None,
             implementation=self.inverse,
         )
         self.raised += found.raised
         inverses = iter(found.inverses)
         self.inverses = [[next(inverses) for _ in layer] for layer in layers]
 
-    @abstractmethod
-    def precondition(self, gradients: Sequence[Tensor]) -> list[Tensor]:
+    def precondition(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
         """Multiply the loss gradient with the inverse approximation.
 
         Args:
-            gradients: One joint gradient ``[K, D]`` per layer, with groups ``[groups, K/groups, D]``.
+            gradients: Per layer its joint gradient, ``[K, D]``, with groups ``[groups, K/groups, D]``, flat where the
+                layer is neither convolution nor linear; None where it took no part.
 
         Returns:
             The natural gradients, likewise.
         """
+        present = [index for index, gradient in enumerate(gradients) if gradient is not None]
+        naturals: list[Tensor | None] = [None] * len(gradients)
+        found = self._precondition([gradient for gradient in gradients if gradient is not None], present)
+        for index, natural in zip(present, found, strict=True):
+            naturals[index] = natural
+        return naturals
+
+    @abstractmethod
+    def _precondition(self, gradients: Sequence[Tensor], layers: Sequence[int]) -> list[Tensor]:
+        """Precondition the gradients of the layers with these indices."""
 
     @staticmethod
     @abstractmethod
@@ -158,6 +172,7 @@ class Approximation(ABC):
         return {
             "statistics": self.statistics,
             "inverses": self.inverses,
+            "seen": list(self.seen),
             "observations": self.observations,
             "raised": self.raised,
         }
@@ -166,5 +181,6 @@ class Approximation(ABC):
         """Restore a copy of what `state_dict` returned."""
         self.statistics = copy.deepcopy(state["statistics"])
         self.inverses = copy.deepcopy(state["inverses"])
+        self.seen = list(state["seen"])
         self.observations = state["observations"]
         self.raised = state["raised"]

@@ -6,39 +6,35 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from kfc_bench.curvature.approximation import Approximation, LayerBatch, PhaseBytes
+from kfc_bench.curvature.approximation import Approximation, PhaseBytes
+from kfc_bench.curvature.batch import LayerBatch
 from kfc_bench.curvature.footprint import Footprint, inverting
 from kfc_kernels import ConvGeometry, block_fisher, precondition_dense
 
 
-class BlockDiagonal(Approximation):
+class BlockDiagonal(Approximation[LayerBatch]):
     """The Fisher without its blocks between layers (Eq. 12); lambda + gamma is added to its diagonal directly."""
 
-    def _accumulate(
-        self, batches: Sequence[LayerBatch], out: list[list[Tensor]] | None, decay: float | None
-    ) -> list[list[Tensor]]:
+    def _accumulate(self, index: int, batch: LayerBatch, out: list[Tensor] | None, decay: float | None) -> list[Tensor]:
         return [
-            [
-                block_fisher(
-                    batch.inputs,
-                    batch.output_gradients,
-                    batch.geometry,
-                    implementation=self.chosen("block_fisher"),
-                    out=out[index][0] if out else None,
-                    decay=decay,
-                )
-            ]
-            for index, batch in enumerate(batches)
+            block_fisher(
+                batch.inputs,
+                batch.output_gradients,
+                batch.geometry,
+                implementation=self.chosen("block_fisher"),
+                out=out[0] if out else None,
+                decay=decay,
+            )
         ]
 
-    def damped(self) -> list[list[tuple[Tensor, Tensor | float]]]:
-        """Return each layer's block with the damping."""
-        return [[(block, self.damping)] for (block,) in self.statistics]
+    def _damped(self, index: int) -> list[tuple[Tensor, Tensor | float]]:
+        return [(self.statistics[index][0], self.damping)]
 
-    def precondition(self, gradients: Sequence[Tensor]) -> list[Tensor]:
-        """Multiply each layer's gradient with its inverted block."""
+    def _precondition(self, gradients: Sequence[Tensor], layers: Sequence[int]) -> list[Tensor]:
         return precondition_dense(
-            gradients, [inverse for (inverse,) in self.inverses], implementation=self.chosen("precondition_dense")
+            gradients,
+            [self.inverses[index][0] for index in layers],
+            implementation=self.chosen("precondition_dense"),
         )
 
     @staticmethod

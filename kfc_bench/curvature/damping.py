@@ -21,9 +21,26 @@ def factored_tikhonov(omega: Tensor, gamma: Tensor, damping: float) -> tuple[Ten
     Returns:
         The two shifts, scalars or ``[groups]``.
     """
+    return split_damping(mean_eigenvalue(omega), mean_eigenvalue(gamma), damping)
+
+
+def mean_eigenvalue(matrix: Tensor) -> Tensor:
+    """Return tr M / n of ``[..., n, n]``."""
+    return matrix.diagonal(dim1=-2, dim2=-1).mean(-1)
+
+
+def split_damping(input_mean: Tensor, output_mean: Tensor, damping: float) -> tuple[Tensor, Tensor]:
+    """Split the damping between two factors whose mean eigenvalues are known (Eqs. 8, 9).
+
+    Args:
+        input_mean: tr Omega / D, a scalar or ``[groups]``.
+        output_mean: tr Gamma / K, likewise.
+        damping: lambda + gamma.
+
+    Returns:
+        pi sqrt(lambda + gamma) and sqrt(lambda + gamma) / pi; pi is 1 where a trace is zero.
+    """
     root = math.sqrt(damping)
-    input_mean = omega.diagonal(dim1=-2, dim2=-1).mean(-1)
-    output_mean = gamma.diagonal(dim1=-2, dim2=-1).mean(-1)
     pi = (input_mean / output_mean).sqrt()
     pi = pi.where((input_mean > 0) & (output_mean > 0), pi.new_ones(()))
     return pi * root, root / pi

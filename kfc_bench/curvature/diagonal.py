@@ -6,40 +6,31 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from kfc_bench.curvature.approximation import Approximation, LayerBatch, PhaseBytes
+from kfc_bench.curvature.approximation import Approximation, PhaseBytes
+from kfc_bench.curvature.batch import LayerBatch
 from kfc_bench.curvature.footprint import Footprint
 from kfc_kernels import ConvGeometry, diagonal_fisher, precondition_diagonal
 
 
-class Diagonal(Approximation):
+class Diagonal(Approximation[LayerBatch]):
     """Mean squares of per-example gradients; lambda + gamma is added to them directly."""
 
-    def _accumulate(
-        self, batches: Sequence[LayerBatch], out: list[list[Tensor]] | None, decay: float | None
-    ) -> list[list[Tensor]]:
+    def _accumulate(self, index: int, batch: LayerBatch, out: list[Tensor] | None, decay: float | None) -> list[Tensor]:
         return [
-            [
-                diagonal_fisher(
-                    batch.inputs,
-                    batch.output_gradients,
-                    batch.geometry,
-                    implementation=self.chosen("diagonal_fisher"),
-                    out=out[index][0] if out else None,
-                    decay=decay,
-                )
-            ]
-            for index, batch in enumerate(batches)
+            diagonal_fisher(
+                batch.inputs,
+                batch.output_gradients,
+                batch.geometry,
+                implementation=self.chosen("diagonal_fisher"),
+                out=out[0] if out else None,
+                decay=decay,
+            )
         ]
 
-    def damped(self) -> list[list[tuple[Tensor, Tensor | float]]]:
-        """Return no matrix: a diagonal is divided by, not inverted."""
-        return [[] for _ in self.statistics]
-
-    def precondition(self, gradients: Sequence[Tensor]) -> list[Tensor]:
-        """Divide each gradient by the damped diagonal."""
+    def _precondition(self, gradients: Sequence[Tensor], layers: Sequence[int]) -> list[Tensor]:
         return precondition_diagonal(
             gradients,
-            [diagonal for (diagonal,) in self.statistics],
+            [self.statistics[index][0] for index in layers],
             self.damping,
             implementation=self.chosen("precondition_diagonal"),
         )

@@ -7,57 +7,54 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kfc_bench.curvature.approximation import Approximation, LayerBatch, PhaseBytes
+from kfc_bench.curvature.approximation import Approximation, PhaseBytes
+from kfc_bench.curvature.batch import Batch, ExampleBatch
 from kfc_bench.curvature.footprint import Footprint
 from kfc_kernels import ConvGeometry, exact_fisher, precondition_dense
-from kfc_kernels.patches import example_gradients
 
 
-def network_gradients(batches: Sequence[LayerBatch]) -> Tensor:
-    """Lay the per-example gradients of all layers side by side.
+class Exact(Approximation[Batch]):
+    """F itself (Eq. 3), ``[P, P]``, of all layers together; lambda + gamma is added to its diagonal directly."""
 
-    Args:
-        batches: One per layer.
+    def observe(self, batches: Sequence[Batch | None], *, decay: float | None = None) -> None:
+        """Add one batch to the running average.
 
-    Returns:
-        ``[V, N, P]``, each layer's row-major ``[K, D]`` in turn.
-    """
-    return torch.cat(
-        [
-            example_gradients(batch.inputs, batch.output_gradients, batch.geometry).movedim(0, 2).flatten(2)
-            for batch in batches
-        ],
-        dim=2,
-    )
+        Args:
+            batches: One per layer.
+            decay: e of this batch; None for e_k.
 
-
-class Exact(Approximation):
-    """F itself (Eq. 3), ``[P, P]``; lambda + gamma is added to its diagonal directly."""
+        Raises:
+            RuntimeError: A layer took no part: the matrix has rows of all.
+        """
+        present = [batch for batch in batches if batch is not None]
+        if len(present) < len(batches):
+            raise RuntimeError("the exact Fisher needs every layer in every batch: one did not run")
+        gradients = torch.cat([batch.example_gradients() for batch in present], dim=2)
+        super().observe([ExampleBatch(gradients)], decay=decay)
 
     def _accumulate(
-        self, batches: Sequence[LayerBatch], out: list[list[Tensor]] | None, decay: float | None
-    ) -> list[list[Tensor]]:
+        self,
+        index: int,
+        batch: Batch,
+        out: list[Tensor] | None,
+        decay: float | None,
+    ) -> list[Tensor]:
         return [
-            [
-                exact_fisher(
-                    network_gradients(batches),
-                    implementation=self.chosen("exact_fisher"),
-                    out=out[0][0] if out else None,
-                    decay=decay,
-                )
-            ]
+            exact_fisher(
+                batch.example_gradients(),
+                implementation=self.chosen("exact_fisher"),
+                out=out[0] if out else None,
+                decay=decay,
+            )
         ]
 
-    def damped(self) -> list[list[tuple[Tensor, Tensor | float]]]:
-        """Return the one matrix with the damping."""
-        return [[(fisher, self.damping)] for (fisher,) in self.statistics]
+    def _damped(self, index: int) -> list[tuple[Tensor, Tensor | float]]:
+        return [(self.statistics[index][0], self.damping)]
 
-    def precondition(self, gradients: Sequence[Tensor]) -> list[Tensor]:
-        """Multiply the whole network's gradient with the inverse."""
+    def _precondition(self, gradients: Sequence[Tensor], layers: Sequence[int]) -> list[Tensor]:
         flat = torch.cat([gradient.flatten() for gradient in gradients])
-        (natural,) = precondition_dense(
-            [flat], [inverse for (inverse,) in self.inverses], implementation=self.chosen("precondition_dense")
-        )
+        ((inverse,),) = self.inverses
+        (natural,) = precondition_dense([flat], [inverse], implementation=self.chosen("precondition_dense"))
         pieces = natural.split([gradient.numel() for gradient in gradients])
         return [piece.reshape(gradient.shape) for piece, gradient in zip(pieces, gradients, strict=True)]
 

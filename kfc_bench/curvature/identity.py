@@ -6,27 +6,24 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from kfc_bench.curvature.approximation import Approximation, LayerBatch, PhaseBytes
+from kfc_bench.curvature.approximation import Approximation, PhaseBytes
+from kfc_bench.curvature.batch import Batch
 from kfc_kernels import ConvGeometry
 
 
-class Identity(Approximation):
+class Identity(Approximation[Batch]):
     """The identity matrix; every phase does nothing."""
 
     def _accumulate(
         self,
-        batches: Sequence[LayerBatch],
-        out: list[list[Tensor]] | None,  # noqa: ARG002
-        decay: float | None,  # noqa: ARG002
-    ) -> list[list[Tensor]]:
-        return [[] for _ in batches]
+        index: int,
+        batch: Batch,
+        out: list[Tensor] | None,
+        decay: float | None,
+    ) -> list[Tensor]:
+        return []
 
-    def damped(self) -> list[list[tuple[Tensor, Tensor | float]]]:
-        """Return no matrix."""
-        return [[] for _ in self.statistics]
-
-    def precondition(self, gradients: Sequence[Tensor]) -> list[Tensor]:
-        """Return the gradients themselves."""
+    def _precondition(self, gradients: Sequence[Tensor], layers: Sequence[int]) -> list[Tensor]:
         return list(gradients)
 
     @staticmethod

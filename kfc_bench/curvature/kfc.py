@@ -6,55 +6,41 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from kfc_bench.curvature.approximation import Approximation, LayerBatch, PhaseBytes
+from kfc_bench.curvature.approximation import Approximation, PhaseBytes
+from kfc_bench.curvature.batch import LayerBatch
 from kfc_bench.curvature.damping import factored_tikhonov
 from kfc_bench.curvature.footprint import Footprint, inverting
 from kfc_kernels import ConvGeometry, input_factor, output_factor, precondition
 
 
-class KFC(Approximation):
+class KFC(Approximation[LayerBatch]):
     """Omega (x) Gamma per layer (Eqs. 19, 23), in the "expand" form, with factored damping (Eqs. 20-22)."""
 
-    def _accumulate(
-        self, batches: Sequence[LayerBatch], out: list[list[Tensor]] | None, decay: float | None
-    ) -> list[list[Tensor]]:
-        factors = []
-        for index, batch in enumerate(batches):
-            omega, gamma = out[index] if out else (None, None)
-            factors.append(
-                [
-                    input_factor(
-                        batch.inputs,
-                        batch.geometry,
-                        implementation=self.chosen("input_factor"),
-                        out=omega,
-                        decay=decay,
-                    ),
-                    output_factor(
-                        batch.output_gradients,
-                        batch.geometry,
-                        implementation=self.chosen("output_factor"),
-                        out=gamma,
-                        decay=decay,
-                    ),
-                ]
-            )
-        return factors
+    def _accumulate(self, index: int, batch: LayerBatch, out: list[Tensor] | None, decay: float | None) -> list[Tensor]:
+        omega, gamma = out or (None, None)
+        return [
+            input_factor(
+                batch.inputs, batch.geometry, implementation=self.chosen("input_factor"), out=omega, decay=decay
+            ),
+            output_factor(
+                batch.output_gradients,
+                batch.geometry,
+                implementation=self.chosen("output_factor"),
+                out=gamma,
+                decay=decay,
+            ),
+        ]
 
-    def damped(self) -> list[list[tuple[Tensor, Tensor | float]]]:
-        """Return both factors of each layer with their shifts."""
-        layers: list[list[tuple[Tensor, Tensor | float]]] = []
-        for omega, gamma in self.statistics:
-            input_shift, output_shift = factored_tikhonov(omega, gamma, self.damping)
-            layers.append([(omega, input_shift), (gamma, output_shift)])
-        return layers
+    def _damped(self, index: int) -> list[tuple[Tensor, Tensor | float]]:
+        omega, gamma = self.statistics[index]
+        input_shift, output_shift = factored_tikhonov(omega, gamma, self.damping)
+        return [(omega, input_shift), (gamma, output_shift)]
 
-    def precondition(self, gradients: Sequence[Tensor]) -> list[Tensor]:
-        """Compute Gamma^-1 G Omega^-1 per layer (Eq. 22)."""
+    def _precondition(self, gradients: Sequence[Tensor], layers: Sequence[int]) -> list[Tensor]:
         return precondition(
             gradients,
-            [gamma for _, gamma in self.inverses],
-            [omega for omega, _ in self.inverses],
+            [self.inverses[index][1] for index in layers],
+            [self.inverses[index][0] for index in layers],
             implementation=self.chosen("precondition"),
         )
 

@@ -1,172 +1,116 @@
-"""The layers of a network that have a Fisher block, and what they see of a batch."""
+"""The trainable layers of a network, and the form that the Fisher block of each takes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from kfc_bench.curvature.approximation import LayerBatch
-from kfc_kernels import ConvGeometry
-
-SUPPORTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+Form = Literal["kronecker", "scale_shift", "other"]
+KRONECKER = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+SCALE_SHIFT = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm)
 
 
 class UnsupportedLayerError(ValueError):
-    """A parametrized layer has no supported form; the message names it."""
+    """A parametrized layer cannot be trained as asked; the message names it."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A named layer and its joint gradient, weights and bias side by side."""
+    """A named layer, its trainable parameters, and their joint gradient.
+
+    Attributes:
+        name: As in ``named_modules``.
+        module: The layer.
+        parameters: The trainable ones among its own.
+        form: ``"kronecker"`` for convolution and linear layers, whose joint gradient is ``[K, D]``, weights and bias
+            side by side; ``"scale_shift"`` for normalisations and ``"other"``, whose joint gradient is flat.
+    """
 
     name: str
     module: nn.Module
-
-    def _parameters(self) -> list[Tensor]:
-        return [parameter for parameter in (self.module.weight, self.module.bias) if isinstance(parameter, Tensor)]
+    parameters: tuple[nn.Parameter, ...]
+    form: Form
 
     @property
     def _groups(self) -> int:
         groups = getattr(self.module, "groups", 1)
         return groups if isinstance(groups, int) else 1
 
+    @property
+    def has_bias(self) -> bool:
+        """Whether the bias of a convolution or linear layer is trained."""
+        return any(parameter is self.module.bias for parameter in self.parameters)
+
     def joint(self, values: Sequence[Tensor]) -> Tensor:
-        """Join a weight-shaped and a bias-shaped tensor to ``[K, D]``, with groups ``[groups, K/groups, D]``."""
+        """Join tensors shaped as the parameters: ``[K, D]``, with groups ``[groups, K/groups, D]``, or flat."""
+        if self.form != "kronecker":
+            return torch.cat([value.flatten() for value in values])
         joined = torch.cat([value.flatten(1) if value.ndim > 1 else value.unsqueeze(1) for value in values], dim=1)
         return joined.unflatten(0, (self._groups, -1)) if self._groups > 1 else joined
 
-    def gradient(self, weight_decay: float) -> Tensor | None:
-        """Return the joint gradient with the l2 term, ``[K, D]``; None where the layer took no part."""
-        gradients = []
-        for parameter in self._parameters():
-            if parameter.grad is None:
-                return None
-            gradients.append(parameter.grad.add(parameter, alpha=weight_decay) if weight_decay else parameter.grad)
+    def gradient(self) -> Tensor | None:
+        """Return the joint gradient; None where the layer took no part.
+
+        Raises:
+            RuntimeError: Only some of its parameters have a gradient.
+        """
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        if not gradients:
+            return None
+        if len(gradients) < len(self.parameters):
+            raise RuntimeError(f"layer {self.name!r} has a gradient for some of its parameters only")
         return self.joint(gradients)
 
-    def split(self, joint: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def split(self, joint: Tensor) -> list[tuple[nn.Parameter, Tensor]]:
         """Cut a joint tensor back, paired with the parameters that it belongs to."""
-        rows = joint.flatten(0, 1) if self._groups > 1 else joint
-        columns = [parameter[0].numel() if parameter.ndim > 1 else 1 for parameter in self._parameters()]
+        if self.form == "kronecker":
+            rows = joint.flatten(0, 1) if self._groups > 1 else joint
+            columns = [parameter[0].numel() if parameter.ndim > 1 else 1 for parameter in self.parameters]
+            pieces = rows.split(columns, dim=1)
+        else:
+            pieces = joint.split([parameter.numel() for parameter in self.parameters])
         return [
             (parameter, piece.reshape(parameter.shape))
-            for parameter, piece in zip(self._parameters(), rows.split(columns, dim=1), strict=True)
+            for parameter, piece in zip(self.parameters, pieces, strict=True)
         ]
 
 
+def _form(module: nn.Module, trainable: Sequence[nn.Parameter]) -> Form:
+    if isinstance(module, KRONECKER) and any(parameter is module.weight for parameter in trainable):
+        return "kronecker"
+    return "scale_shift" if isinstance(module, SCALE_SHIFT) else "other"
+
+
 def find_layers(model: nn.Module) -> list[Layer]:
-    """List the trainable layers of a network in the order of their registration.
+    """List the layers of a network that have trainable parameters of their own, in the order of their registration.
 
     Args:
         model: The network.
 
     Returns:
-        Its convolution and linear layers with trainable parameters.
+        Its layers; frozen parameters are not theirs.
 
     Raises:
-        UnsupportedLayerError: A layer with trainable parameters has no supported form, is trainable in part,
-            or shares a parameter with another.
+        UnsupportedLayerError: Two layers share a parameter, or nothing is trainable.
     """
     layers: list[Layer] = []
     owners: dict[int, str] = {}
     for name, module in model.named_modules():
-        own = list(module.parameters(recurse=False))
-        if not any(parameter.requires_grad for parameter in own):
+        trainable = [parameter for parameter in module.parameters(recurse=False) if parameter.requires_grad]
+        if not trainable:
             continue
-        label = f"layer {name!r} ({type(module).__name__})"
-        if not isinstance(module, SUPPORTED):
-            kinds = ", ".join(kind.__name__ for kind in SUPPORTED)
-            raise UnsupportedLayerError(
-                f"{label} has trainable parameters but no supported Fisher block: {kinds} have one; "
-                "freeze it with requires_grad_(False) or replace it"
-            )
-        if not all(parameter.requires_grad for parameter in own):
-            raise UnsupportedLayerError(
-                f"{label} is trainable in part: freeze both its weight and its bias, or neither"
-            )
-        for parameter in own:
+        for parameter in trainable:
             if id(parameter) in owners:
-                raise UnsupportedLayerError(f"{label} shares a parameter with layer {owners[id(parameter)]!r}")
+                raise UnsupportedLayerError(
+                    f"layer {name!r} ({type(module).__name__}) shares a parameter with layer "
+                    f"{owners[id(parameter)]!r}: let one module run twice instead"
+                )
             owners[id(parameter)] = name
-        layers.append(Layer(name, module))
+        layers.append(Layer(name, module, tuple(trainable), _form(module, trainable)))
     if not layers:
         raise UnsupportedLayerError(f"{type(model).__name__} has no trainable layer")
     return layers
-
-
-class Capture:
-    """Hooks that keep, while enabled, each layer's input and a handle on the gradient of its output.
-
-    Construct it before any ``torch.compile``. The handle is a gradient edge, not the output tensor, so that
-    a nonlinearity that overwrites the output does no harm.
-
-    Args:
-        model: The network.
-        layers: Its layers, from `find_layers`.
-    """
-
-    def __init__(self, model: nn.Module, layers: Sequence[Layer]) -> None:
-        self.enabled = True
-        self._layers = list(layers)
-        self._seen: dict[str, tuple[Tensor, GradientEdge]] = {}
-        self._handles = [model.register_forward_pre_hook(self._begin)]
-        for layer in self._layers:
-            self._handles.append(layer.module.register_forward_hook(self._hook(layer)))
-
-    def _begin(self, *_: object) -> None:
-        """Forget the last forward pass, unless this one only evaluates: a backward pass may still follow that one."""
-        if torch.is_grad_enabled():
-            self._seen.clear()
-
-    def _hook(self, layer: Layer) -> Any:
-        def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:  # noqa: ARG001
-            if not self.enabled or not output.requires_grad:
-                return
-            if layer.name in self._seen:
-                raise UnsupportedLayerError(
-                    f"layer {layer.name!r} ran twice in one forward pass; shared layers have no form yet"
-                )
-            self._seen[layer.name] = (inputs[0].detach(), get_gradient_edge(output))
-
-        return keep
-
-    def backpropagate(self, outputs: Tensor, vectors: Tensor) -> list[LayerBatch]:
-        """Backpropagate vectors from the network's outputs to the outputs of each layer; the graph is kept.
-
-        Args:
-            outputs: ``[N, C]``, of the forward pass just captured.
-            vectors: ``[V, N, C]``.
-
-        Returns:
-            One batch per layer.
-
-        Raises:
-            RuntimeError: A layer did not run while the capture was enabled.
-        """
-        silent = [layer.name for layer in self._layers if layer.name not in self._seen]
-        if silent:
-            raise RuntimeError(
-                f"layer {silent[0]!r} did not run in the last forward pass: call the model itself, "
-                "with gradients enabled, and build the optimizer before torch.compile"
-            )
-        edges = [self._seen[layer.name][1] for layer in self._layers]
-        passes = [torch.autograd.grad(outputs, edges, vector, retain_graph=True) for vector in vectors]
-        batches = []
-        for layer, *gradients in zip(self._layers, *passes, strict=True):
-            inputs, stacked = self._seen[layer.name][0], torch.stack(gradients)
-            geometry = ConvGeometry.from_module(layer.module, inputs)
-            if isinstance(layer.module, nn.Linear):
-                inputs, stacked = inputs.movedim(-1, 1), stacked.movedim(-1, 2)
-            batches.append(LayerBatch(geometry, inputs, stacked))
-        self._seen.clear()
-        return batches
-
-    def remove(self) -> None:
-        """Take the hooks off the network."""
-        for handle in self._handles:
-            handle.remove()

@@ -1,4 +1,4 @@
-"""Vectors to backpropagate, by likelihood and by the Fisher's source."""
+"""Predictive distributions: vectors to backpropagate, products with the Fisher of the outputs, and losses' scales."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.nn import functional
 
 Fisher = Literal["mc", "type2", "empirical"]
-Likelihood = Literal["categorical", "gaussian"]
+Likelihood = Literal["categorical", "gaussian", "square", "bernoulli"]
+Reduction = Literal["mean", "sum"]
 FISHERS: tuple[Fisher, ...] = get_args(Fisher)
 LIKELIHOODS: tuple[Likelihood, ...] = get_args(Likelihood)
+REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
 
 
 def sampled_vectors(outputs: Tensor, likelihood: Likelihood, *, samples: int, generator: torch.Generator) -> Tensor:
@@ -22,40 +24,103 @@ def sampled_vectors(outputs: Tensor, likelihood: Likelihood, *, samples: int, ge
     a seed gives the same draws on every device and in every precision.
 
     Args:
-        outputs: Logits, or means of unit-variance Gaussians, ``[N, C]``.
-        likelihood: Which of the two.
+        outputs: Logits ``[N, C]`` or ``[N, C, *positions]``, logits of Bernoullis, or means of unit-variance
+            Gaussians, ``[N, *]``.
+        likelihood: Which of these: ``"square"`` is Gaussian.
         samples: Draws M per example.
         generator: A CPU generator.
 
     Returns:
-        ``[M, N, C]``, each scaled by 1/sqrt(M).
+        ``[M, N, *]``, each scaled by 1/sqrt(M).
     """
     shape = (samples, *outputs.shape)
-    if likelihood == "gaussian":
+    if likelihood in ("gaussian", "square"):
         noise = torch.randn(shape, dtype=torch.float64, generator=generator)
         return noise.to(outputs) / math.sqrt(samples)
+    if likelihood == "bernoulli":
+        probabilities = outputs.sigmoid()
+        uniform = torch.rand(shape, dtype=torch.float64, generator=generator).to(outputs.device)
+        return (probabilities - (uniform < probabilities.double()).to(outputs)) / math.sqrt(samples)
     probabilities = outputs.softmax(1)
-    uniform = torch.rand((samples, len(outputs), 1), dtype=torch.float64, generator=generator).to(outputs.device)
-    below = probabilities.double().cumsum(1)[:, :-1] < uniform
-    labels = below.sum(-1)
-    return (probabilities - functional.one_hot(labels, outputs.shape[1])) / math.sqrt(samples)
+    by_class = probabilities.movedim(1, -1)
+    uniform = torch.rand((samples, *by_class.shape[:-1], 1), dtype=torch.float64, generator=generator)
+    below = by_class.double().cumsum(-1)[..., :-1] < uniform.to(outputs.device)
+    labels = functional.one_hot(below.sum(-1), outputs.shape[1]).movedim(-1, 2)
+    return (probabilities - labels) / math.sqrt(samples)
 
 
 def type2_vectors(outputs: Tensor, likelihood: Likelihood) -> Tensor:
     """Return the columns of a square root of each example's loss Hessian in the outputs.
 
-    For a categorical likelihood sqrt(p_c) (onehot(c) - p), for a Gaussian one unit vectors.
+    For a categorical likelihood sqrt(p_c) (onehot(c) - p) at each position, for a Gaussian unit vectors, for Bernoullis
+    sqrt(p (1 - p)) times unit vectors.
 
     Args:
-        outputs: Logits or means, ``[N, C]``.
-        likelihood: Which of the two.
+        outputs: As in `sampled_vectors`.
+        likelihood: Likewise.
 
     Returns:
-        ``[C, N, C]``.
+        ``[V, N, *]``, V the number of outputs per example.
     """
-    classes = outputs.shape[1]
-    unit = torch.eye(classes, dtype=outputs.dtype, device=outputs.device).unsqueeze(1)
-    if likelihood == "gaussian":
-        return unit.expand(-1, len(outputs), -1)
+    each = outputs[0].numel()
+    unit = torch.eye(each, dtype=outputs.dtype, device=outputs.device).reshape(each, 1, *outputs.shape[1:])
+    if likelihood in ("gaussian", "square"):
+        return unit.expand(-1, *outputs.shape)
+    if likelihood == "bernoulli":
+        probabilities = outputs.sigmoid()
+        return unit * (probabilities * (1 - probabilities)).sqrt()
     probabilities = outputs.softmax(1)
-    return probabilities.mT.sqrt().unsqueeze(-1) * (unit - probabilities)
+    roots = probabilities.sqrt() * unit
+    return roots - roots.sum(2, keepdim=True) * probabilities
+
+
+def fisher_products(outputs: Tensor, tangents: Tensor, likelihood: Likelihood) -> Tensor:
+    """Compute u^T F_R u of each example, F_R the Fisher of its outputs (section 3.2; for a softmax diag(p) - p p^T).
+
+    Args:
+        outputs: As in `sampled_vectors`.
+        tangents: u, shaped as ``outputs``.
+        likelihood: Likewise.
+
+    Returns:
+        Shaped as ``outputs`` without the class axis for a categorical likelihood, else as ``outputs``.
+    """
+    if likelihood in ("gaussian", "square"):
+        return tangents.square()
+    if likelihood == "bernoulli":
+        probabilities = outputs.sigmoid()
+        return probabilities * (1 - probabilities) * tangents.square()
+    probabilities = outputs.softmax(1)
+    return (probabilities * tangents.square()).sum(1) - (probabilities * tangents).sum(1).square()
+
+
+def loss_scale(outputs: Tensor, likelihood: Likelihood, reduction: Reduction, mask: Tensor | None) -> float:
+    """Return s such that the loss is s times the mean, over the examples that count, of their negative log-likelihood.
+
+    The curvature that belongs to a loss is then s times the Fisher. ``"categorical"`` is torch's cross-entropy, whose
+    mean is over examples and positions; ``"bernoulli"`` its binary cross-entropy with logits and ``"square"`` its
+    squared error, whose means are over all elements; ``"gaussian"`` half the squared error, its mean over examples.
+
+    Args:
+        outputs: ``[N, *]``.
+        likelihood: One of `LIKELIHOODS`.
+        reduction: ``"mean"`` or ``"sum"``.
+        mask: Which examples ``[N]``, or which of their positions ``[N, *positions]``, count; None for all.
+
+    Returns:
+        s.
+    """
+    examples = len(outputs) if mask is None else int(counted(mask).sum())
+    half = 2.0 if likelihood == "square" else 1.0
+    if reduction == "sum":
+        return half * examples
+    if likelihood == "gaussian":
+        return 1.0
+    each = outputs[0].numel() // (outputs.shape[1] if likelihood == "categorical" else 1)
+    terms = len(outputs) * each if mask is None else int(mask.sum()) * (each if mask.ndim == 1 else 1)
+    return half * examples / terms
+
+
+def counted(mask: Tensor) -> Tensor:
+    """Tell which examples count at one position at least, ``[N]``."""
+    return mask.flatten(1).any(1) if mask.ndim > 1 else mask

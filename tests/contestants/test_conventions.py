@@ -14,7 +14,8 @@ from torch.testing import assert_close
 
 from kfc_bench.contestants import contestants
 from kfc_bench.contestants.network import classifier
-from kfc_bench.curvature.layers import Capture, find_layers
+from kfc_bench.curvature.capture import Capture
+from kfc_bench.curvature.layers import find_layers
 from kfc_bench.curvature.likelihoods import type2_vectors
 from kfc_kernels import ConvGeometry, input_factor, output_factor, reduced_output_factor
 from tests.contestants.cases import need

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from kfc_bench.curvature.layers import Capture, UnsupportedLayerError, find_layers
+from kfc_bench.curvature.capture import Capture
+from kfc_bench.curvature.layers import UnsupportedLayerError, find_layers
 from kfc_bench.optim import NaturalGradient
 from tests.curvature.nets import named
 

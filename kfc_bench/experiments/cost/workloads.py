@@ -15,7 +15,7 @@ from torch.nn import functional
 
 import kfc_kernels
 from kfc_bench.contestants import contestants
-from kfc_bench.curvature import APPROXIMATIONS, Approximation, LayerBatch
+from kfc_bench.curvature import APPROXIMATIONS, Approximation, LayerBatch, NetworkCurvature
 from kfc_bench.experiments.cost.case import SGD, CostCase
 from kfc_bench.experiments.cost.work import main_operator
 from kfc_bench.measure.clock import Clock, clock_for
@@ -58,7 +58,7 @@ class Workload:
     implementation: str
     terms: int
     condition: Callable[[], float] = lambda: 1.0
-    state: Approximation | None = None
+    state: Approximation[Any] | None = None
     scale: float = 1.0
     magnitudes: Callable[[], list[Tensor]] | None = None
     with_host: bool = False
@@ -68,7 +68,9 @@ class Workload:
         return sum(weight * clock.sample(run) for weight, run in self.parts)
 
 
-def build(case: CostCase, *, dtype: torch.dtype, implementation: str, given: Approximation | None = None) -> Workload:
+def build(
+    case: CostCase, *, dtype: torch.dtype, implementation: str, given: Approximation[Any] | None = None
+) -> Workload:
     """Build a case's workload, in its own precision or another, on the same numbers.
 
     Args:
@@ -213,7 +215,7 @@ def _in_dtype(layers: list[list[Tensor]], dtype: torch.dtype) -> list[list[Tenso
 
 
 def _phase(
-    case: CostCase, dtype: torch.dtype, implementation: str, given: Approximation | None, *, absolute: bool = False
+    case: CostCase, dtype: torch.dtype, implementation: str, given: Approximation[Any] | None, *, absolute: bool = False
 ) -> Workload:
     draws = _Draws(case, dtype, absolute=absolute)
     batches = [
@@ -222,11 +224,12 @@ def _phase(
     gradients = [draws.gradient(geometry) for geometry in case.geometries]
     name = "identity" if case.approximation == SGD else str(case.approximation)
 
-    def fresh() -> Approximation:
+    def fresh() -> Approximation[Any]:
         return APPROXIMATIONS[name](damping=case.damping, implementation=implementation)
 
     state = fresh()
     if given is not None:
+        state.load_state_dict(given.state_dict())
         state.statistics = _in_dtype(given.statistics, dtype)
         state.inverses = _in_dtype(given.inverses, dtype)
     else:
@@ -244,7 +247,7 @@ def _phase(
         return [tensor for layer in state.inverses for tensor in layer]
 
     def precondition() -> list[Tensor]:
-        return state.precondition(gradients)
+        return [natural for natural in state.precondition(gradients) if natural is not None]
 
     widest = max(max(geometry.patch_dim, geometry.parameters) for geometry in case.geometries)
     phases: dict[str, tuple[Callable[[], object], Callable[[], list[Tensor]], int]] = {
@@ -266,7 +269,7 @@ def _phase(
     )
 
 
-def worst_condition(approximation: Approximation) -> float:
+def worst_condition(approximation: Approximation[Any] | NetworkCurvature) -> float:
     """Return the largest condition number among the layers: per layer the sum over its damped matrices.
 
     An inverse amplifies a relative error by its matrix's condition number, and a product of two adds theirs.

@@ -1,0 +1,158 @@
+"""Hooks that keep what each layer sees of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+
+from kfc_bench.curvature.batch import Batch, ExampleBatch, LayerBatch
+from kfc_bench.curvature.layers import Layer, UnsupportedLayerError
+from kfc_bench.curvature.per_example import module_gradients, scale_shift_gradients
+from kfc_kernels import ConvGeometry
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One run of a layer: its inputs, a handle on the gradient of its output, and the mode it ran in."""
+
+    inputs: tuple[Tensor, ...]
+    edge: GradientEdge
+    training: bool
+
+
+class Capture:
+    """Hooks that keep, while enabled, each layer's inputs and a handle on the gradient of its output.
+
+    Construct it before any ``torch.compile``. The handle is a gradient edge, not the output tensor, so that
+    a nonlinearity that overwrites the output does no harm.
+
+    Args:
+        model: The network.
+        layers: Its layers, from `find_layers`.
+    """
+
+    def __init__(self, model: nn.Module, layers: Sequence[Layer]) -> None:
+        self.enabled = True
+        self._layers = list(layers)
+        self._seen: dict[str, list[_Call]] = {}
+        self._handles = [model.register_forward_pre_hook(self._begin)]
+        for layer in self._layers:
+            self._handles.append(layer.module.register_forward_hook(self._hook(layer)))
+
+    def _begin(self, *_: object) -> None:
+        """Forget the last forward pass, unless this one only evaluates: a backward pass may still follow that one."""
+        if torch.is_grad_enabled():
+            self._seen.clear()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let the network run without a trace."""
+        enabled, self.enabled = self.enabled, False
+        try:
+            yield
+        finally:
+            self.enabled = enabled
+
+    def _hook(self, layer: Layer) -> Any:
+        def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            if self.enabled and output.requires_grad:
+                detached = tuple(value.detach() for value in inputs)
+                call = _Call(detached, get_gradient_edge(output), module.training)
+                self._seen.setdefault(layer.name, []).append(call)
+
+        return keep
+
+    def backpropagate(self, outputs: Tensor, vectors: Tensor, keep: Tensor | None = None) -> list[Batch | None]:
+        """Backpropagate vectors from the network's outputs to the outputs of each layer; the graph is kept.
+
+        Args:
+            outputs: ``[N, *]``, of the forward pass just captured.
+            vectors: ``[V, N, *]``.
+            keep: Which examples count, ``[N]``; None for all.
+
+        Returns:
+            One batch per layer; None for a layer that did not run.
+
+        Raises:
+            RuntimeError: No layer ran while the capture was enabled.
+            UnsupportedLayerError: A layer ran several times, on inputs of different sizes.
+        """
+        calls = [(layer, call) for layer in self._layers for call in self._seen.get(layer.name, [])]
+        if not calls:
+            raise RuntimeError(
+                f"layer {self._layers[0].name!r} did not run in the last forward pass, nor did any other: call the "
+                "model itself, with gradients enabled, and build the optimizer before torch.compile"
+            )
+        edges = [call.edge for _, call in calls]
+        passes = [
+            torch.autograd.grad(outputs, edges, vector.to(outputs), retain_graph=True, materialize_grads=True)
+            for vector in vectors
+        ]
+        stacks = [torch.stack(gradients) for gradients in zip(*passes, strict=True)]
+        if keep is not None:
+            stacks = [stack[:, keep] for stack in stacks]
+        found: dict[str, list[tuple[_Call, Tensor]]] = {}
+        for (layer, call), stack in zip(calls, stacks, strict=True):
+            inputs = call.inputs if keep is None else tuple(value[keep] for value in call.inputs)
+            found.setdefault(layer.name, []).append((replace(call, inputs=inputs), stack))
+        self._seen.clear()
+        return [_batch(layer, found[layer.name]) if layer.name in found else None for layer in self._layers]
+
+    def remove(self) -> None:
+        """Take the hooks off the network."""
+        for handle in self._handles:
+            handle.remove()
+
+
+def _batch(layer: Layer, calls: Sequence[tuple[_Call, Tensor]]) -> Batch:
+    """Make one batch of a layer's calls, in the dtype of its parameters, whatever autocast ran it in."""
+    dtype = layer.parameters[0].dtype
+    if layer.form == "kronecker":
+        return _shared(layer, [_positions_last(layer, call, stack, dtype) for call, stack in calls])
+    gradients = []
+    for call, stack in calls:
+        inputs = tuple(value.to(dtype) if value.is_floating_point() else value for value in call.inputs)
+        if layer.form == "scale_shift":
+            gradients.append(scale_shift_gradients(layer, inputs[0], stack.to(dtype), training=call.training))
+        else:
+            gradients.append(module_gradients(layer, inputs, stack.to(dtype)))
+    return ExampleBatch(torch.stack(gradients).sum(0) if len(gradients) > 1 else gradients[0])
+
+
+def _positions_last(layer: Layer, call: _Call, stack: Tensor, dtype: torch.dtype) -> LayerBatch:
+    inputs, stack = call.inputs[0].to(dtype), stack.to(dtype)
+    geometry = replace(ConvGeometry.from_module(layer.module, inputs), bias=layer.has_bias)
+    if isinstance(layer.module, nn.Linear):
+        inputs, stack = inputs.movedim(-1, 1), stack.movedim(-1, 2)
+    return LayerBatch(geometry, inputs, stack)
+
+
+def _shared(layer: Layer, batches: Sequence[LayerBatch]) -> LayerBatch:
+    """Give a layer that ran several times one more axis, along which its kernel is 1: the gradients of its runs add."""
+    if len(batches) == 1:
+        return batches[0]
+    first = batches[0].geometry
+    if any(batch.geometry != first for batch in batches):
+        sizes = ", ".join(str(list(batch.geometry.in_size)) for batch in batches)
+        raise UnsupportedLayerError(
+            f"layer {layer.name!r} ran {len(batches)} times on inputs of sizes {sizes}: shared layers need one size"
+        )
+    geometry = replace(
+        first,
+        in_size=(len(batches), *first.in_size),
+        kernel=(1, *first.kernel),
+        stride=(1, *first.stride),
+        padding=((0, 0), *first.padding),
+        dilation=(1, *first.dilation),
+    )
+    return LayerBatch(
+        geometry,
+        torch.stack([batch.inputs for batch in batches], dim=2),
+        torch.stack([batch.output_gradients for batch in batches], dim=3),
+    )

@@ -1,0 +1,47 @@
+"""K-FAC-reduce: factors of inputs and vectors summed over positions (Eschenhagen et al. 2023, section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from kfc_bench.curvature.approximation import PhaseBytes
+from kfc_bench.curvature.batch import LayerBatch
+from kfc_bench.curvature.footprint import Footprint
+from kfc_bench.curvature.kfc import KFC
+from kfc_kernels import ConvGeometry, reduced_input_factor, reduced_output_factor
+
+
+class KFCReduce(KFC):
+    """The "reduce" form: exact where positions are summed before a linear network's loss; KFC is "expand"."""
+
+    def _accumulate(self, index: int, batch: LayerBatch, out: list[Tensor] | None, decay: float | None) -> list[Tensor]:
+        omega, gamma = out or (None, None)
+        return [
+            reduced_input_factor(
+                batch.inputs,
+                batch.geometry,
+                implementation=self.chosen("reduced_input_factor"),
+                out=omega,
+                decay=decay,
+            ),
+            reduced_output_factor(
+                batch.output_gradients,
+                batch.geometry,
+                implementation=self.chosen("reduced_output_factor"),
+                out=gamma,
+                decay=decay,
+            ),
+        ]
+
+    @staticmethod
+    def predicted_bytes(geometries: Sequence[ConvGeometry], batch: int, vectors: int, element_size: int) -> PhaseBytes:
+        """Predict: as KFC, whose plain form of the input factor gathers patches too."""
+        expand = KFC.predicted_bytes(geometries, batch, vectors, element_size)
+        sums = max(
+            element_size * batch * geometry.groups * geometry.patch_dim
+            + Footprint(geometry, batch, vectors, element_size).gathering
+            for geometry in geometries
+        )
+        return PhaseBytes(max(expand.accumulate, sums), expand.refresh, expand.precondition)
