@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad
 from torch.nn import functional
 
+from kfc_bench.curvature.layers import find_layers
 from kfc_bench.optim import NaturalGradient
+from kfc_kernels import ConvGeometry
 
 DAMPING = 0.1
 
@@ -34,6 +36,17 @@ class Net:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return nn.Sequential(*self.layers()).double()
+
+    def geometries(self) -> list[ConvGeometry]:
+        """Read the geometries of the layers off one example."""
+        found = []
+        model = self.build()
+        for layer in find_layers(model):
+            layer.module.register_forward_pre_hook(
+                lambda module, inputs: found.append(ConvGeometry.from_module(module, inputs[0]))
+            )
+        model(self.batch(1)[0])
+        return found
 
     def batch(self, size: int) -> tuple[Tensor, Tensor]:
         """Draw inputs and targets."""

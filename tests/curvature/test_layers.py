@@ -147,11 +147,7 @@ def test_joint_gradients_split_back_into_parameters(groups, bias):
     for parameter in module.parameters():
         parameter.grad = torch.randn_like(parameter)
     (layer,) = find_layers(nn.Sequential(module))
-    joint = layer.gradient(0.0)
+    joint = layer.gradient()
     assert joint.shape == ((groups, 6 // groups, 36 // groups + bias) if groups > 1 else (6, 36 + bias))
     for parameter, piece in layer.split(joint):
         assert torch.equal(piece, parameter.grad)
-    decayed = layer.split(layer.gradient(0.5))
-    assert_close(
-        [piece for _, piece in decayed], [parameter.grad + 0.5 * parameter for parameter in module.parameters()]
-    )
