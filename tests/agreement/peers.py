@@ -119,7 +119,7 @@ class BackPACK:
         return {name: self.model.get_submodule(name).weight.kflr[::-1] for name in self.problem.layers()}
 
     def natural(self, damping):
-        """Solve with BackPACK's own inverses, the shifts, which it leaves to its users, split by pi; a bias has but G."""
+        """Solve with BackPACK's own inverses; shifts, left to its users, are split by pi, and a bias has G alone."""
         from backpack.utils.kroneckers import apply_inv_kfac_mat_prod
 
         damping *= self.problem.case.mse

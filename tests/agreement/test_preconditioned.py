@@ -68,7 +68,7 @@ def solve_exactly(omega, gamma, gradient, damping):
 
 
 def apart_factored(omega, gamma, weight, bias, positions):
-    """Solve for weight and bias apart; the bias has curvlinops' G, |T| Gamma, with the shift that its weight gave it."""
+    """Solve for weight and bias apart; curvlinops' bias has G, |T| Gamma, with the shift that its weight gave it."""
     corner = omega[:-1, :-1]
     shift = math.sqrt(DAMPING) / pi_of(corner, gamma)
     return solve_factored(corner, gamma, weight, DAMPING), torch.linalg.solve(shifted(gamma, shift), bias) / positions
