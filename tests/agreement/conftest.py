@@ -1,0 +1,3 @@
+from tests.contestants.test_conventions import double
+
+__all__ = ["double"]
