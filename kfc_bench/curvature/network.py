@@ -64,16 +64,21 @@ class NetworkCurvature:
                 raise ValueError(f"per_layer names {name!r}, but the layers are {', '.join(self._names)}")
             if choice not in APPROXIMATIONS:
                 raise ValueError(f"approximation {choice!r} of {name!r} is not one of {', '.join(APPROXIMATIONS)}")
-        kinds = [_kind(layer, APPROXIMATIONS[per_layer.get(layer.name, approximation)]) for layer in layers]
+        asked = [APPROXIMATIONS[per_layer.get(layer.name, approximation)] for layer in layers]
+        kinds = [_kind(*pair) for pair in zip(layers, asked, strict=True)]
         alike: dict[tuple[type[Approximation[Any]], float], list[int]] = {}
         for index, key in enumerate(zip(kinds, damping, strict=True)):
             alike.setdefault(key, []).append(index)
         if Exact in kinds and len(alike) > 1:
             raise ValueError("the exact Fisher is one matrix: it takes all layers, under one damping and weight decay")
         self.parts = [(kind(damping=value, **options), indices) for (kind, value), indices in alike.items()]
-        others = [layer for layer, kind in zip(layers, kinds, strict=True) if layer.form == "other"]
-        if others and not all(kind in (*WHOLE, ExampleDiagonal) for kind in kinds):
-            listed = ", ".join(f"{layer.name!r} ({type(layer.module).__name__})" for layer in others)
+        replaced = [
+            layer
+            for layer, kind in zip(layers, asked, strict=True)
+            if layer.form == "other" and kind not in (*WHOLE, Diagonal)
+        ]
+        if replaced:
+            listed = ", ".join(f"{layer.name!r} ({type(layer.module).__name__})" for layer in replaced)
             warnings.warn(f"no structured Fisher block: the diagonal one is used for {listed}", stacklevel=4)
 
     def reset(self) -> None:
