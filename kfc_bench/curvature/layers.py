@@ -95,11 +95,16 @@ def find_layers(model: nn.Module) -> list[Layer]:
         Its layers; frozen parameters are not theirs.
 
     Raises:
-        UnsupportedLayerError: Two layers share a parameter, or nothing is trainable.
+        UnsupportedLayerError: Two layers share a parameter, nothing is trainable, or a layer hides what it runs.
     """
     layers: list[Layer] = []
     owners: dict[int, str] = {}
     for name, module in model.named_modules():
+        if isinstance(module, nn.MultiheadAttention) and any(value.requires_grad for value in module.parameters()):
+            raise UnsupportedLayerError(
+                f"layer {name!r} (MultiheadAttention) does not call its projections as modules: freeze it, or write it "
+                "with nn.Linear and scaled_dot_product_attention"
+            )
         trainable = [parameter for parameter in module.parameters(recurse=False) if parameter.requires_grad]
         if not trainable:
             continue
