@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.utils._pytree import tree_map_only
 
 from kfc_bench.curvature.batch import Batch, ExampleBatch, LayerBatch
 from kfc_bench.curvature.layers import Layer, UnsupportedLayerError
@@ -19,11 +20,18 @@ from kfc_kernels import ConvGeometry
 
 @dataclass(frozen=True)
 class _Call:
-    """One run of a layer: its inputs, a handle on the gradient of its output, and the mode it ran in."""
+    """One run of a layer: its arguments, a handle on the gradient of its output, and the mode it ran in."""
 
-    inputs: tuple[Tensor, ...]
+    arguments: tuple[Any, ...]
+    keywords: dict[str, Any]
     edge: GradientEdge
     training: bool
+
+    @property
+    def inputs(self) -> Tensor:
+        """The input of a layer that takes but one."""
+        value: Tensor = self.arguments[0] if self.arguments else self.keywords["input"]
+        return value
 
 
 class Capture:
@@ -43,7 +51,7 @@ class Capture:
         self._seen: dict[str, list[_Call]] = {}
         self._handles = [model.register_forward_pre_hook(self._begin)]
         for layer in self._layers:
-            self._handles.append(layer.module.register_forward_hook(self._hook(layer)))
+            self._handles.append(layer.module.register_forward_hook(self._hook(layer), with_kwargs=True))
 
     def _begin(self, *_: object) -> None:
         """Forget the last forward pass, unless this one only evaluates: a backward pass may still follow that one."""
@@ -60,10 +68,16 @@ class Capture:
             self.enabled = enabled
 
     def _hook(self, layer: Layer) -> Any:
-        def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            if self.enabled and output.requires_grad:
-                detached = tuple(value.detach() for value in inputs)
-                call = _Call(detached, get_gradient_edge(output), module.training)
+        def keep(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> None:
+            if not self.enabled:
+                return
+            if not isinstance(output, Tensor):
+                raise UnsupportedLayerError(
+                    f"layer {layer.name!r} ({type(module).__name__}) returns a {type(output).__name__}, not one tensor"
+                )
+            if output.requires_grad:
+                arguments, keywords = tree_map_only(Tensor, Tensor.detach, (arguments, keywords))
+                call = _Call(arguments, keywords, get_gradient_edge(output), module.training)
                 self._seen.setdefault(layer.name, []).append(call)
 
         return keep
@@ -81,7 +95,8 @@ class Capture:
 
         Raises:
             RuntimeError: No layer ran while the capture was enabled.
-            UnsupportedLayerError: A layer ran several times, on inputs of different sizes.
+            UnsupportedLayerError: A layer ran several times, on inputs of different sizes, its first axis is not the
+                example, or it cannot run example by example.
         """
         calls = [(layer, call) for layer in self._layers for call in self._seen.get(layer.name, [])]
         if not calls:
@@ -94,15 +109,18 @@ class Capture:
             torch.autograd.grad(outputs, edges, vector.to(outputs), retain_graph=True, materialize_grads=True)
             for vector in vectors
         ]
-        stacks = [torch.stack(gradients) for gradients in zip(*passes, strict=True)]
-        if keep is not None:
-            stacks = [stack[:, keep] for stack in stacks]
         found: dict[str, list[tuple[_Call, Tensor]]] = {}
-        for (layer, call), stack in zip(calls, stacks, strict=True):
-            inputs = call.inputs if keep is None else tuple(value[keep] for value in call.inputs)
-            found.setdefault(layer.name, []).append((replace(call, inputs=inputs), stack))
+        for (layer, call), gradients in zip(calls, zip(*passes, strict=True), strict=True):
+            stack = torch.stack(gradients)
+            if stack.shape[1:2] != outputs.shape[:1]:
+                raise UnsupportedLayerError(
+                    f"layer {layer.name!r} ({type(layer.module).__name__}) returns {list(stack.shape[1:])} for "
+                    f"{len(outputs)} examples: their axis must be the first"
+                )
+            found.setdefault(layer.name, []).append((call, stack))
         self._seen.clear()
-        return [_batch(layer, found[layer.name]) if layer.name in found else None for layer in self._layers]
+        with self.paused():
+            return [_batch(layer, found[layer.name], keep) if layer.name in found else None for layer in self._layers]
 
     def remove(self) -> None:
         """Take the hooks off the network."""
@@ -110,23 +128,32 @@ class Capture:
             handle.remove()
 
 
-def _batch(layer: Layer, calls: Sequence[tuple[_Call, Tensor]]) -> Batch:
+def _batch(layer: Layer, calls: Sequence[tuple[_Call, Tensor]], keep: Tensor | None) -> Batch:
     """Make one batch of a layer's calls, in the dtype of its parameters, whatever autocast ran it in."""
     dtype = layer.parameters[0].dtype
     if layer.form == "kronecker":
-        return _shared(layer, [_positions_last(layer, call, stack, dtype) for call, stack in calls])
-    gradients = []
-    for call, stack in calls:
-        inputs = tuple(value.to(dtype) if value.is_floating_point() else value for value in call.inputs)
-        if layer.form == "scale_shift":
-            gradients.append(scale_shift_gradients(layer, inputs[0], stack.to(dtype), training=call.training))
-        else:
-            gradients.append(module_gradients(layer, inputs, stack.to(dtype)))
-    return ExampleBatch(torch.stack(gradients).sum(0) if len(gradients) > 1 else gradients[0])
+        return _shared(layer, [_positions_last(layer, call, stack, keep, dtype) for call, stack in calls])
+    per_call = [_example_gradients(layer, call, stack.to(dtype)) for call, stack in calls]
+    gradients = torch.stack(per_call).sum(0) if len(per_call) > 1 else per_call[0]
+    return ExampleBatch(gradients if keep is None else gradients[:, keep])
 
 
-def _positions_last(layer: Layer, call: _Call, stack: Tensor, dtype: torch.dtype) -> LayerBatch:
-    inputs, stack = call.inputs[0].to(dtype), stack.to(dtype)
+def _example_gradients(layer: Layer, call: _Call, stack: Tensor) -> Tensor:
+    """Return the gradients of all examples, those that do not count too: a batch's statistics are theirs as well."""
+    if layer.form == "scale_shift":
+        return scale_shift_gradients(layer, call.inputs.to(stack), stack, training=call.training)
+    arguments, keywords = tree_map_only(
+        Tensor,
+        lambda value: value.to(stack) if value.is_floating_point() else value,
+        (call.arguments, call.keywords),
+    )
+    return module_gradients(layer, arguments, keywords, stack)
+
+
+def _positions_last(layer: Layer, call: _Call, stack: Tensor, keep: Tensor | None, dtype: torch.dtype) -> LayerBatch:
+    inputs, stack = call.inputs.to(dtype), stack.to(dtype)
+    if keep is not None:
+        inputs, stack = inputs[keep], stack[:, keep]
     geometry = replace(ConvGeometry.from_module(layer.module, inputs), bias=layer.has_bias)
     if isinstance(layer.module, nn.Linear):
         inputs, stack = inputs.movedim(-1, 1), stack.movedim(-1, 2)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 from torch.nn import functional
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from kfc_bench.curvature.layers import Layer
+from kfc_bench.curvature.layers import Layer, UnsupportedLayerError
 
 
 def normalised(module: nn.Module, inputs: Tensor, *, training: bool) -> Tensor:
@@ -70,29 +74,52 @@ def scale_shift_gradients(layer: Layer, inputs: Tensor, vectors: Tensor, *, trai
     return torch.cat([by_parameter[id(parameter)] for parameter in layer.parameters], dim=2)
 
 
-def module_gradients(layer: Layer, inputs: tuple[Tensor, ...], vectors: Tensor) -> Tensor:
+def module_gradients(layer: Layer, arguments: tuple[Any, ...], keywords: dict[str, Any], vectors: Tensor) -> Tensor:
     """Return each example's gradient by a module's own parameters, by running it once more, example by example.
 
+    Dropout inside it draws anew.
+
     Args:
-        layer: Any module whose inputs and output have the example as their first axis.
-        inputs: Its positional inputs, ``[N, *]`` each.
+        layer: Any module whose output has the example as its first axis.
+        arguments: What it was called with: a tensor with as many rows as there are examples is taken apart into them,
+            the rest is the same for all.
+        keywords: Likewise.
         vectors: ``[V, N, *]``.
 
     Returns:
         ``[V, N, P]``.
+
+    Raises:
+        UnsupportedLayerError: It does not run example by example.
     """
     trained = {id(parameter) for parameter in layer.parameters}
     names = [name for name, parameter in layer.module.named_parameters(recurse=False) if id(parameter) in trained]
     parameters = {name: getattr(layer.module, name).detach() for name in names}
+    leaves, structure = tree_flatten((arguments, keywords))
+    examples = vectors.shape[1]
+    places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.shape[:1] == (examples,)]
 
     def pulled(vector: Tensor, *example: Tensor) -> Tensor:
+        own = list(leaves)
+        for place, value in zip(places, example, strict=True):
+            own[place] = value.unsqueeze(0)
+
         def run(values: dict[str, Tensor]) -> Tensor:
-            output: Tensor = functional_call(layer.module, values, tuple(value.unsqueeze(0) for value in example))
+            output: Tensor = functional_call(layer.module, values, *tree_unflatten(own, structure))
             return output
 
         pull = vjp(run, parameters)[1]
         (gradients,) = pull(vector.unsqueeze(0))
         return torch.cat([gradients[name].flatten() for name in names])
 
-    over_examples = vmap(pulled, randomness="same")
-    return torch.stack([over_examples(vector, *inputs) for vector in vectors])
+    over_examples = vmap(pulled, randomness="different")
+    split = [leaves[place] for place in places]
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "There is a performance drop")
+            return torch.stack([over_examples(vector, *split) for vector in vectors])
+    except RuntimeError as error:
+        raise UnsupportedLayerError(
+            f"layer {layer.name!r} ({type(layer.module).__name__}) does not run example by example, which its own "
+            f"parameters need: {str(error).splitlines()[0].partition('. ')[0]}"
+        ) from error
