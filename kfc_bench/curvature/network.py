@@ -79,7 +79,7 @@ class NetworkCurvature:
         ]
         if replaced:
             listed = ", ".join(f"{layer.name!r} ({type(layer.module).__name__})" for layer in replaced)
-            warnings.warn(f"no structured Fisher block: the diagonal one is used for {listed}", stacklevel=4)
+            warnings.warn(f"no structured Fisher block: the diagonal one is used for {listed}", stacklevel=3)
 
     def reset(self) -> None:
         """Forget the running averages; the inverses stay until they are refreshed."""
