@@ -39,7 +39,7 @@ def seen(approximation, **options):
         optimizer.curvature.refresh()
     gradients = [layer.gradient() for layer in find_layers(model)]
     if approximation == "identity" and not options:
-        return dict.fromkeys(NAMES, []), dict(zip(NAMES, gradients, strict=True))
+        return {name: [] for name in NAMES}, dict(zip(NAMES, gradients, strict=True))
     naturals = optimizer.curvature.precondition(gradients)
     return statistics(optimizer, model), dict(zip(NAMES, naturals, strict=True))
 
