@@ -207,6 +207,15 @@ def test_a_container_leaves_its_children_what_they_saw():
     assert_close(statistics(optimizer, model)["fc"], [blocks(model, case.batch())["fc"]], **TIGHT)
 
 
+def test_running_a_container_once_more_leaves_no_trace():
+    case = next(case for case in CASES if case.id == "container-inside")
+    model, optimizer = quiet(case)
+    outputs = model(case.batch())
+    optimizer.backward(outputs.logsumexp(1).mean(), outputs)
+    with pytest.raises(RuntimeError, match="did not run in the last forward pass"):
+        optimizer.backward(outputs.logsumexp(1).mean(), outputs)
+
+
 def test_a_linear_layer_of_frozen_weights_keeps_its_bias():
     case = Case("bias", lambda: nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3)), {"0": "Linear"}, (3,))
     model = case.build()
