@@ -389,7 +389,7 @@ class NaturalGradient(torch.optim.SGD):
                 group["weight_decay"] = decay
 
     @property
-    def _step_supports_amp_scaling(self) -> bool:
+    def _step_supports_amp_scaling(self) -> bool:  # type: ignore[override]
         """What ``torch.amp.GradScaler`` asks before it steps."""
         raise RuntimeError(
             f"{type(self).__name__} does not take torch.amp.GradScaler, whose scale would enter the curvature: "
