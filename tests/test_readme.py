@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kfc_bench.curvature import APPROXIMATIONS
 from kfc_bench.report.static import static_table
 from kfc_bench.report.static_gate import read_snapshot
 from kfc_bench.report.summary import tables
@@ -45,6 +46,11 @@ def test_it_says_where_the_numbers_were_measured(folder):
     kinds = {environment["device_kind"] for environment in load_results([ROOT / folder]).environments.values()}
     assert kinds == {"cpu"}
     assert "**These are CPU measurements" in README
+
+
+def test_every_approximation_is_in_its_table():
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| (?:exact|factored Tikhonov)", README, re.MULTILINE)
+    assert rows == [name for name in APPROXIMATIONS if name != "identity"]
 
 
 def test_its_kernels_come_from_the_committed_snapshot():

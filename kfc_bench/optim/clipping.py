@@ -65,12 +65,13 @@ class FisherClip:
         moving = {id(parameter): vector for parameter, vector in zip(parameters, direction, strict=True)}
         named = dict(self._model.named_parameters())
         fixed = {name: value.detach() for name, value in named.items() if id(value) not in moving}
-        fixed |= {name: buffer.clone() for name, buffer in self._model.named_buffers()}
         primals = {name: value.detach() for name, value in named.items() if id(value) in moving}
         tangents = {name: moving[id(named[name])] for name in primals}
 
         def run(values: dict[str, Tensor]) -> Tensor:
-            outputs: Tensor = functional_call(self._model, {**values, **fixed}, args, kwargs)
+            # Copies made within the transform may be written to: running statistics stay as they are.
+            buffers = {name: buffer.clone() for name, buffer in self._model.named_buffers()}
+            outputs: Tensor = functional_call(self._model, {**values, **fixed, **buffers}, args, kwargs)
             return outputs
 
         self._measuring = True

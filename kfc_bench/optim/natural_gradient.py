@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -170,6 +170,7 @@ class NaturalGradient(torch.optim.SGD):
         self.skipped = 0
         self._steps = 0
         self._first = 0
+        self._refreshed = 0
         self._requested = (False, False)
         self._statistics_due = self._capture is not None
         self._gathered = False
@@ -277,9 +278,13 @@ class NaturalGradient(torch.optim.SGD):
             self.curvature.observe(batches, decay=1 - len(outputs) / total)
         if not total:
             raise ValueError("the loader is empty: statistics need one batch at least")
-        self.curvature.refresh()
+        self._refresh()
         self._first = 1
         self._schedule()
+
+    def _refresh(self) -> None:
+        self.curvature.refresh()
+        self._refreshed = self.curvature.observations
 
     def request(self, *, statistics: bool = False, inverses: bool = False) -> None:
         """Ask for statistics or inverses at the next step, whatever the periods say.
@@ -339,8 +344,9 @@ class NaturalGradient(torch.optim.SGD):
 
     def _take(self, moving: Sequence[tuple[dict[str, Any], nn.Parameter]]) -> bool:
         """Replace the gradients by natural ones and step; return whether all was finite."""
-        if self.curvature.observations and (self._requested[1] or self._due(self._inverses_every)):
-            self.curvature.refresh()
+        stale = self.curvature.observations > self._refreshed and self._due(self._inverses_every)
+        if self.curvature.observations and (self._requested[1] or stale):
+            self._refresh()
         for group, parameter in moving:
             if group["weight_decay"] and parameter.grad is not None:
                 parameter.grad = parameter.grad.add(parameter, alpha=group["weight_decay"])
@@ -382,16 +388,9 @@ class NaturalGradient(torch.optim.SGD):
             for group, decay in zip(self.param_groups, decays, strict=True):
                 group["weight_decay"] = decay
 
-    _step_supports_amp_scaling = True
-    """Makes ``torch.amp.GradScaler`` hand its scale to the optimizer, which refuses it."""
-
     @property
-    def grad_scale(self) -> None:
-        """None: gradients are not scaled."""
-        return
-
-    @grad_scale.setter
-    def grad_scale(self, _: Tensor) -> NoReturn:
+    def _step_supports_amp_scaling(self) -> bool:  # type: ignore[override]
+        """What ``torch.amp.GradScaler`` asks before it steps."""
         raise RuntimeError(
             f"{type(self).__name__} does not take torch.amp.GradScaler, whose scale would enter the curvature: "
             "use autocast with bfloat16, which needs none"
@@ -404,6 +403,7 @@ class NaturalGradient(torch.optim.SGD):
             "curvature": self.curvature.state_dict(),
             "steps": self._steps,
             "first": self._first,
+            "refreshed": self._refreshed,
             "skipped": self.skipped,
             "generator": self._generator.get_state(),
         }
@@ -415,5 +415,6 @@ class NaturalGradient(torch.optim.SGD):
         self._generator.set_state(state_dict["generator"])
         self._steps = state_dict["steps"]
         self._first = state_dict["first"]
+        self._refreshed = state_dict["refreshed"]
         self.skipped = state_dict["skipped"]
         self._schedule()

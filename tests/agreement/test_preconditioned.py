@@ -80,22 +80,16 @@ def apart_exactly(omega, gamma, weight, bias, positions):
     return solve_exactly(omega[:-1, :-1], gamma, weight, DAMPING), of_bias
 
 
-def joint_exactly(omega, gamma, weight, bias, positions):  # noqa: ARG001
-    joint = solve_exactly(omega, gamma, torch.cat([weight, bias.unsqueeze(1)], 1), DAMPING)
-    return joint[:, :-1], joint[:, -1]
-
-
 RULES = {
-    "factored, apart": (False, {"use_heuristic_damping": True}, apart_factored),
-    "exact, apart": (False, {"use_exact_damping": True}, apart_exactly),
-    "exact, joint": (True, {"use_exact_damping": True}, joint_exactly),
+    "factored, apart": ({"use_heuristic_damping": True}, apart_factored),
+    "exact, apart": ({"use_exact_damping": True}, apart_exactly),
 }
 
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("case", ["mixed", "mixed, square loss", "digits"])
 def test_curvlinops_other_rules_are_solves_with_our_factors(case, rule):
-    joint, options, by_hand = RULES[rule]
+    options, by_hand = RULES[rule]
     problem = CASES[case].build()
     statistics, _ = problem.step()
     gradients, positions, expected = problem.gradients(), problem.positions(), {}
@@ -103,7 +97,15 @@ def test_curvlinops_other_rules_are_solves_with_our_factors(case, rule):
         weight, bias = gradients[f"{name}.weight"], gradients[f"{name}.bias"]
         of_weight, of_bias = by_hand(omega, gamma, weight.flatten(1), bias, positions[name])
         expected |= {f"{name}.weight": of_weight.view_as(weight), f"{name}.bias": of_bias}
-    assert_all_agree(Curvlinops(problem, joint=joint).natural(DAMPING, **options), expected)
+    assert_all_agree(Curvlinops(problem, joint=False).natural(DAMPING, **options), expected)
+
+
+@pytest.mark.parametrize("damping", [1e-1, 1e-3])
+@pytest.mark.parametrize("case", ["mixed", "mixed without biases", "mixed, square loss", "digits"])
+def test_exact_damping_agrees(case, damping):
+    problem = CASES[case].build()
+    _, natural = problem.step(approximation="kfc_eigen", damping=damping)
+    assert_all_agree(Curvlinops(problem).natural(damping, use_exact_damping=True), natural)
 
 
 def test_backpack_steps_as_we_do_where_there_is_one_position():

@@ -60,7 +60,32 @@ def test_running_average_by_hand(name):
         ]
     together = observing(name, *range(4), decay=decay)
     assert together.observations == 4
-    assert_close(together.statistics, mean)
+    # The bases of EKFAC's second moments are those of the first batch: tests/curvature/test_ekfac.py has them.
+    kept = slice(2) if name == "ekfac" else slice(None)
+    assert_close([layer[kept] for layer in together.statistics], [layer[kept] for layer in mean])
+
+
+@every_approximation
+def test_a_layer_that_misses_a_batch_keeps_its_statistics_and_its_count(name):
+    if name == "exact":
+        pytest.skip("takes all layers together")
+    curvature = observing(name, 0)
+    before = copy.deepcopy(curvature.statistics)
+    first, second = batches(1)
+    curvature.observe([None, second])
+    assert curvature.seen == [1, 2]
+    assert_close(curvature.statistics[0], before[0], rtol=0, atol=0)
+    assert name == "identity" or not torch.equal(curvature.statistics[1][0], before[1][0])
+    curvature.observe([first, None])
+    curvature.refresh()
+    natural, nothing = curvature.precondition([gradients()[0], None])
+    assert nothing is None
+    assert_close(natural, curvature.precondition(gradients())[0], rtol=0, atol=0)
+
+
+def test_the_exact_fisher_needs_every_layer():
+    with pytest.raises(RuntimeError, match="needs every layer in every batch"):
+        APPROXIMATIONS["exact"](damping=0.1).observe([batches(0)[0], None])
 
 
 @every_approximation

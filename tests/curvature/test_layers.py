@@ -31,13 +31,6 @@ def frozen(model):
 
 
 UNSUPPORTED = {
-    "batch-norm": (lambda: nested(nn.BatchNorm1d(4)), r"layer '1\.0' \(BatchNorm1d\).*no supported Fisher block"),
-    "transposed": (lambda: nn.Sequential(nn.ConvTranspose2d(1, 1, 3)), r"layer '0' \(ConvTranspose2d\)"),
-    "embedding": (lambda: nn.Sequential(nn.Embedding(4, 3)), r"layer '0' \(Embedding\)"),
-    "partly-frozen": (
-        lambda: freeze_bias(nn.Sequential(nn.Linear(3, 2))),
-        r"layer '0' \(Linear\) is trainable in part",
-    ),
     "shared": (tied, r"layer '1' \(Linear\) shares a parameter with layer '0'"),
     "frozen": (lambda: frozen(nn.Sequential(nn.Linear(3, 2))), "Sequential has no trainable layer"),
     "empty": (lambda: nn.Sequential(nn.ReLU()), "Sequential has no trainable layer"),
@@ -68,36 +61,66 @@ def test_frozen_layers_take_no_step():
     assert moved == [False, False, True, True]
 
 
-def test_a_layer_that_runs_twice_is_named():
-    class Twice(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner = nn.Linear(3, 3)
-
-        def forward(self, x):
-            return self.inner(self.inner(x))
-
-    model = Twice()
-    capture = Capture(model, find_layers(model))
-    with pytest.raises(UnsupportedLayerError, match="layer 'inner' ran twice"):
-        model(torch.ones(2, 3))
-    capture.remove()
-    model(torch.ones(2, 3))
-
-
-def test_a_layer_that_did_not_run_is_named():
-    class Half(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.used, self.unused = nn.Linear(3, 2), nn.Linear(3, 2)
-
-        def forward(self, x):
-            return self.used(x)
-
-    model = Half()
+def test_a_frozen_bias_leaves_the_weights_their_block():
+    model = freeze_bias(nn.Sequential(nn.Linear(3, 2))).double()
     optimizer = NaturalGradient(model, 0.1)
+    bias = model[0].bias.clone()
+    outputs = model(torch.ones(2, 3, dtype=torch.float64))
+    optimizer.backward(outputs.logsumexp(1).mean(), outputs)
+    optimizer.step()
+    ((omega, _),) = optimizer.curvature.statistics
+    assert_close(omega, torch.ones(3, 3, dtype=torch.float64))
+    assert torch.equal(model[0].bias, bias)
+
+
+class Half(nn.Module):
+    """One of two layers runs."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(3, 2), nn.Linear(3, 2)])
+        self.which = 0
+
+    def forward(self, x):
+        return self.layers[self.which](x)
+
+
+def half_step(optimizer, model, which):
+    model.which = which
+    optimizer.zero_grad()
     outputs = model(torch.ones(2, 3))
-    with pytest.raises(RuntimeError, match="layer 'unused' did not run"):
+    optimizer.backward(outputs.logsumexp(1).mean(), outputs)
+    optimizer.step()
+
+
+def test_a_layer_that_takes_no_part_in_a_step_stays_as_it_is():
+    model = Half()
+    optimizer = NaturalGradient(model, 0.1, momentum=0.0, statistics_every=1, inverses_every=1)
+    before = [parameter.clone() for parameter in model.parameters()]
+    half_step(optimizer, model, 0)
+    half_step(optimizer, model, 0)
+    moved = [not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True)]
+    assert moved == [True, True, False, False]
+    half_step(optimizer, model, 1)
+    moved = [not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True)]
+    assert moved == [True, True, True, True]
+    ((part, _),) = optimizer.curvature.parts
+    assert part.seen == [2, 1]
+
+
+def test_a_layer_that_joins_between_statistics_is_named():
+    model = Half()
+    optimizer = NaturalGradient(model, 0.1, statistics_every=10)
+    half_step(optimizer, model, 0)
+    with pytest.raises(RuntimeError, match=r"layer 'layers\.1' has a gradient but was in no batch of statistics"):
+        half_step(optimizer, model, 1)
+
+
+def test_hooks_that_never_fire_are_an_error():
+    model = nn.Sequential(nn.Linear(3, 2))
+    optimizer = NaturalGradient(model, 0.1)
+    outputs = model[0].weight.sum() * torch.ones(2, 2)
+    with pytest.raises(RuntimeError, match="layer '0' did not run in the last forward pass"):
         optimizer.backward(outputs.sum(), outputs)
 
 

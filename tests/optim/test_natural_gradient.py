@@ -183,7 +183,7 @@ def test_a_loaded_state_is_a_copy():
     resumed = NaturalGradient(other, 0.02, statistics_every=1, inverses_every=1)
     resumed.load_state_dict(state)
     train(other, resumed, range(2))
-    assert_close(optimizer.curvature.statistics, kept["statistics"], rtol=0, atol=0)
+    assert_close(optimizer.curvature.statistics, kept["parts"][0]["statistics"], rtol=0, atol=0)
 
 
 def test_learning_rate_scheduler():
@@ -225,12 +225,23 @@ def test_step_without_backward_when_statistics_are_due():
     assert equal(parameters(model), before)
 
 
-def test_a_layer_without_a_gradient_is_named():
+def test_without_gradients_nothing_moves():
     model = network()
     optimizer = NaturalGradient(model, 0.05)
     train(model, optimizer, [0])
+    before = parameters(model)
     optimizer.zero_grad()
-    with pytest.raises(RuntimeError, match="layer 'conv1' has no gradient"):
+    optimizer.step()
+    assert equal(parameters(model), before)
+    assert optimizer.skipped == 0
+
+
+def test_a_layer_with_a_gradient_in_part_is_named():
+    model = network()
+    optimizer = NaturalGradient(model, 0.05)
+    train(model, optimizer, [0])
+    model.conv2.bias.grad = None
+    with pytest.raises(RuntimeError, match="layer 'conv2' has a gradient for some of its parameters only"):
         optimizer.step()
 
 
@@ -262,26 +273,36 @@ def test_outputs_must_be_of_two_axes():
     optimizer = NaturalGradient(model, 0.1)
     images, _ = batch(0)
     logits = model(images)
-    with pytest.raises(
-        ValueError, match=r"outputs have shape \[16, 10, 1\], but a categorical likelihood takes \[N, C\]"
-    ):
-        optimizer.backward(logits.sum(), logits.unsqueeze(2))
+    with pytest.raises(ValueError, match=r"outputs have shape \[16\], but a categorical likelihood takes \[N, C\]"):
+        optimizer.backward(logits.sum(), logits[:, 0])
 
 
-def test_unsupported_layers_are_refused_at_once():
-    with pytest.raises(UnsupportedLayerError, match="layer '1'"):
-        NaturalGradient(nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)), 0.1)
+@pytest.mark.parametrize(
+    "mask", [torch.ones(16), torch.ones(15, dtype=torch.bool), torch.ones(16, 10, dtype=torch.bool)], ids=str
+)
+def test_a_mask_is_bool_of_examples_or_positions(mask):
+    model = network()
+    optimizer = NaturalGradient(model, 0.1)
+    logits = model(batch(0)[0])
+    with pytest.raises(ValueError, match=r"mask is torch\.\w+ of shape \[1.*\], but it takes bool of \[16\]"):
+        optimizer.backward(logits.sum(), logits, mask)
+
+
+def test_nothing_trainable_is_refused_at_once():
+    with pytest.raises(UnsupportedLayerError, match="no trainable layer"):
+        NaturalGradient(nn.Sequential(nn.Linear(2, 2)).requires_grad_(False), 0.1, params=[torch.ones(1)])
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_empirical_vectors_do_not_depend_on_the_reduction(reduction):
+def test_empirical_vectors_have_the_scale_of_the_loss(reduction):
     model = network(dtype=torch.float64)
     optimizer = NaturalGradient(model, 0.1, fisher="empirical", reduction=reduction)
     images, labels = batch(0, torch.float64)
     logits = model(images)
     optimizer.backward(functional.cross_entropy(logits, labels, reduction=reduction), logits)
     g = (logits.softmax(1) - functional.one_hot(labels, 10)).detach()
-    assert_close(optimizer.curvature.statistics[-1][1], g.T @ g / 16)
+    examples = 16 if reduction == "sum" else 1
+    assert_close(optimizer.curvature.statistics[-1][1], examples * g.T @ g / 16)
 
 
 @every_approximation

@@ -1,0 +1,181 @@
+"""What goes wrong in training: numbers that are none, factors without full rank, layers that rest, scaled gradients."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.testing import assert_close
+
+from kfc_bench.curvature import APPROXIMATIONS
+from kfc_bench.optim import KFCPre, NaturalGradient
+from tests.optim.test_natural_gradient import batch, equal, network, parameters, train
+
+every_approximation = pytest.mark.parametrize("name", APPROXIMATIONS)
+
+
+def step_on(model, optimizer, images, labels):
+    optimizer.zero_grad()
+    logits = model(images)
+    loss = functional.cross_entropy(logits, labels)
+    optimizer.backward(loss, logits)
+    optimizer.step()
+
+
+@every_approximation
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")], ids=str)
+@pytest.mark.parametrize("due", [True, False], ids=["statistics-due", "between"])
+def test_a_batch_that_is_not_finite_is_skipped(name, value, due):
+    def build():
+        model = network()
+        return model, NaturalGradient(
+            model, 0.02, approximation=name, damping=0.1, statistics_every=1 if due else 10, inverses_every=2
+        )
+
+    (model, optimizer), (clean, other) = build(), build()
+    train(model, optimizer, range(2))
+    train(clean, other, range(2))
+    images, labels = batch(2)
+    poisoned = images.clone()
+    poisoned[3, 0, 2, 2] = value
+    before = copy.deepcopy((parameters(model), optimizer.curvature.statistics, optimizer.curvature.observations))
+    step_on(model, optimizer, poisoned, labels)
+    assert optimizer.skipped == 1
+    after = (parameters(model), optimizer.curvature.statistics, optimizer.curvature.observations)
+    assert_close(after, before, rtol=0, atol=0)
+    other._generator.set_state(optimizer._generator.get_state())
+    train(model, optimizer, range(2, 5))
+    train(clean, other, range(2, 5))
+    assert equal(parameters(model), parameters(clean))
+    assert (optimizer.skipped, other.skipped) == (1, 0)
+
+
+def test_a_gradient_that_overflows_is_skipped():
+    model = network()
+    optimizer = KFCPre(model, 0.02, statistics_every=10, averaging=2.0)
+    train(model, optimizer, [0])
+    before = parameters(model), parameters(optimizer.averaged), int(optimizer.averaged.n_averaged)
+    images, labels = batch(1)
+    optimizer.zero_grad()
+    logits = model(images)
+    optimizer.backward(functional.cross_entropy(logits, labels), logits)
+    model.conv1.weight.grad[0, 0, 0, 0] = float("inf")
+    optimizer.step()
+    after = parameters(model), parameters(optimizer.averaged), int(optimizer.averaged.n_averaged)
+    assert_close(after, before, rtol=0, atol=0)
+    assert optimizer.state_dict()["skipped"] == 1
+
+
+@every_approximation
+def test_a_batch_of_one(name):
+    """Every factor of one example lacks rank."""
+    model = network()
+    optimizer = KFCPre(model, 0.02, approximation=name, damping=0.01, statistics_every=1, inverses_every=1)
+    before = parameters(model)
+    for step in range(3):
+        step_on(model, optimizer, *batch(step, size=1))
+    assert not equal(parameters(model), before)
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+    assert optimizer.skipped == 0
+
+
+@every_approximation
+def test_inputs_that_are_zero_leave_factors_without_rank(name):
+    model = network(dtype=torch.float64)
+    optimizer = NaturalGradient(model, 0.02, approximation=name, damping=1e-3)
+    images, labels = batch(0, torch.float64)
+    step_on(model, optimizer, torch.zeros_like(images), labels)
+    assert optimizer.skipped == 0
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
+def test_eval_mode_trains_and_leaves_running_statistics():
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.5), nn.Flatten(), nn.Linear(72, 10)
+    ).eval()
+    optimizer = KFCPre(model, 0.02, damping=0.1)
+    before, statistics = parameters(model), [buffer.clone() for buffer in model.buffers()]
+    train(model, optimizer, range(2))
+    assert not any(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+    assert equal(statistics, list(model.buffers()))
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch():
+    whole, parts = network(dtype=torch.float64), network(dtype=torch.float64)
+    options = {"fisher": "type2", "damping": 0.1, "statistics_every": 3}
+    optimizer, accumulating = NaturalGradient(whole, 0.1, **options), NaturalGradient(parts, 0.1, **options)
+    for step in range(4):
+        images, labels = batch(step, torch.float64)
+        step_on(whole, optimizer, images, labels)
+        accumulating.zero_grad()
+        for half in (slice(8), slice(8, 16)):
+            logits = parts(images[half])
+            accumulating.backward(functional.cross_entropy(logits, labels[half]) / 2, logits)
+        accumulating.step()
+        if step == 0:
+            assert_close(accumulating.curvature.statistics, optimizer.curvature.statistics)
+            assert_close(parameters(parts), parameters(whole))
+    assert (optimizer.curvature.observations, accumulating.curvature.observations) == (2, 4)
+
+
+def test_autocast_keeps_statistics_in_the_parameters_dtype():
+    model, plain = network(), network()
+    images, labels = batch(0)
+    found = []
+    for net, enabled in ((model, True), (plain, False)):
+        optimizer = KFCPre(net, 0.02, damping=0.1, fisher="type2")
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            logits = net(images)
+            loss = functional.cross_entropy(logits, labels)
+        assert logits.dtype == (torch.bfloat16 if enabled else torch.float32)
+        optimizer.backward(loss, logits)
+        optimizer.step()
+        found.append([tensor for layer in optimizer.curvature.statistics for tensor in layer])
+    assert all(tensor.dtype == torch.float32 for tensor in found[0])
+    assert_close(found[0], found[1], rtol=0.1, atol=0.02)
+    assert_close(parameters(model), parameters(plain), rtol=0.05, atol=0.01)
+
+
+def test_a_gradient_scaler_is_refused():
+    model = network()
+    optimizer = NaturalGradient(model, 0.02)
+    images, labels = batch(0)
+    before = parameters(model)
+    scaler = torch.amp.GradScaler("cpu")
+    logits = model(images)
+    loss = functional.cross_entropy(logits, labels)
+    optimizer.backward(scaler.scale(loss), logits)
+    with pytest.raises(RuntimeError, match=r"NaturalGradient does not take torch\.amp\.GradScaler.*bfloat16"):
+        scaler.step(optimizer)
+    assert equal(parameters(model), before)
+
+
+def test_param_groups_have_their_own_rates_and_decays():
+    model = network(dtype=torch.float64)
+    groups = [
+        {"params": [*model.conv1.parameters(), *model.conv2.parameters()], "lr": 0.0},
+        {"params": [model.fc.weight], "weight_decay": 0.5},
+        {"params": [model.fc.bias], "weight_decay": 0.0},
+    ]
+    optimizer = NaturalGradient(model, 0.1, params=groups, momentum=0.0, damping=0.1, fisher="type2")
+    before = parameters(model)
+    step_on(model, optimizer, *batch(0, torch.float64))
+    assert [torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True)] == [True] * 4 + [
+        False
+    ] * 2
+    assert [part.damping for part, _ in optimizer.curvature.parts] == [0.1, 0.6]
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.0, 0.5, 0.0]
+    omega, gamma = optimizer.curvature.inverses[2]
+    rows = torch.cat([model.fc.weight.grad + 0.5 * before[4], model.fc.bias.grad.unsqueeze(1)], 1)
+    assert_close(model.fc.weight.detach(), before[4] - 0.1 * (gamma @ rows @ omega)[:, :-1])
+
+
+def test_parameters_outside_the_groups_stay():
+    model = network()
+    optimizer = KFCPre(model, 0.1, params=model.fc.parameters(), damping=0.1)
+    before = parameters(model)
+    train(model, optimizer, range(2))
+    assert [torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True)] == [True] * 4 + [
+        False
+    ] * 2
