@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -36,6 +37,15 @@ class FisherClip:
     def _keep(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:  # noqa: ARG002
         if torch.is_grad_enabled() and not self._measuring:
             self._inputs = (args, kwargs)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let the network run, or a part of it once more, without a trace."""
+        self._measuring = True
+        try:
+            yield
+        finally:
+            self._measuring = False
 
     def quadratic(
         self, parameters: Sequence[nn.Parameter], direction: Sequence[Tensor], batch: int, mask: Tensor | None
@@ -74,11 +84,8 @@ class FisherClip:
             outputs: Tensor = functional_call(self._model, {**values, **fixed, **buffers}, args, kwargs)
             return outputs
 
-        self._measuring = True
-        try:
+        with self.paused():
             outputs, moved = jvp(run, (primals,), (tangents,))[:2]
-        finally:
-            self._measuring = False
         part = mask[:examples] if mask is not None else None
         products = fisher_products(outputs, moved, self._likelihood)
         if part is not None:

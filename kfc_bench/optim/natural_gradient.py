@@ -219,7 +219,8 @@ class NaturalGradient(torch.optim.SGD):
         """Backpropagate the Fisher's vectors; return what layers saw, or None where that is not finite."""
         assert self._capture is not None
         keep = None if mask is None else counted(mask)
-        batches = self._capture.backpropagate(outputs, self._vectors(loss, outputs, mask), keep)
+        with self._clip.paused() if self._clip is not None else nullcontext():
+            batches = self._capture.backpropagate(outputs, self._vectors(loss, outputs, mask), keep)
         return batches if are_finite(batches) else None
 
     def backward(self, loss: Tensor, outputs: Tensor, mask: Tensor | None = None) -> None:

@@ -151,6 +151,27 @@ def test_a_gradient_scaler_is_refused():
     assert equal(parameters(model), before)
 
 
+class Shifted(nn.Module):
+    """A network with a parameter of its own, which the statistics run once more, example by example."""
+
+    def __init__(self):
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(64))
+        self.fc = nn.Linear(64, 10)
+
+    def forward(self, x):
+        return self.fc(x.flatten(1) + self.shift)
+
+
+def test_clipping_keeps_the_inputs_of_the_batch_itself():
+    model = Shifted()
+    with pytest.warns(UserWarning, match="the diagonal one is used for '' \\(Shifted\\)"):
+        optimizer = KFCPre(model, 0.1, damping=0.1)
+    before = parameters(model)
+    train(model, optimizer, range(2))
+    assert not any(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+
+
 def test_param_groups_have_their_own_rates_and_decays():
     model = network(dtype=torch.float64)
     groups = [
