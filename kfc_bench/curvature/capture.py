@@ -111,7 +111,7 @@ class Capture:
         ]
         found: dict[str, list[tuple[_Call, Tensor]]] = {}
         for (layer, call), gradients in zip(calls, zip(*passes, strict=True), strict=True):
-            stack = torch.stack(gradients)
+            stack = torch.stack(gradients) if len(gradients) > 1 else gradients[0].unsqueeze(0)
             if stack.shape[1:2] != outputs.shape[:1]:
                 raise UnsupportedLayerError(
                     f"layer {layer.name!r} ({type(layer.module).__name__}) returns {list(stack.shape[1:])} for "
