@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,7 +39,8 @@ class Capture:
     """Hooks that keep, while enabled, each layer's inputs and a handle on the gradient of its output.
 
     Construct it before any ``torch.compile``. The handle is a gradient edge, not the output tensor, so that
-    a nonlinearity that overwrites the output does no harm.
+    a nonlinearity that overwrites the output does no harm. A copy of the network, or one loaded from a file, has hooks
+    that do nothing.
 
     Args:
         model: The network.
@@ -51,7 +53,18 @@ class Capture:
         self._seen: dict[str, list[_Call]] = {}
         self._handles = [model.register_forward_pre_hook(self._begin)]
         for layer in self._layers:
-            self._handles.append(layer.module.register_forward_hook(self._hook(layer), with_kwargs=True))
+            hook = partial(self._keep, layer.name)
+            self._handles.append(layer.module.register_forward_hook(hook, with_kwargs=True))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy or pickle as hooks without a layer, whose graphs cannot be copied."""
+        return Capture._asleep, ()
+
+    @classmethod
+    def _asleep(cls) -> Capture:
+        capture = cls.__new__(cls)
+        capture.enabled, capture._layers, capture._seen, capture._handles = False, [], {}, []
+        return capture
 
     def _begin(self, *_: object) -> None:
         """Forget the last forward pass, unless this one only evaluates: a backward pass may still follow that one."""
@@ -67,20 +80,19 @@ class Capture:
         finally:
             self.enabled = enabled
 
-    def _hook(self, layer: Layer) -> Any:
-        def keep(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> None:
-            if not self.enabled:
-                return
-            if not isinstance(output, Tensor):
-                raise UnsupportedLayerError(
-                    f"layer {layer.name!r} ({type(module).__name__}) returns a {type(output).__name__}, not one tensor"
-                )
-            if output.requires_grad:
-                arguments, keywords = tree_map_only(Tensor, Tensor.detach, (arguments, keywords))
-                call = _Call(arguments, keywords, get_gradient_edge(output), module.training)
-                self._seen.setdefault(layer.name, []).append(call)
-
-        return keep
+    def _keep(
+        self, name: str, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any
+    ) -> None:
+        if not self.enabled:
+            return
+        if not isinstance(output, Tensor):
+            raise UnsupportedLayerError(
+                f"layer {name!r} ({type(module).__name__}) returns a {type(output).__name__}, not one tensor"
+            )
+        if output.requires_grad:
+            arguments, keywords = tree_map_only(Tensor, Tensor.detach, (arguments, keywords))
+            call = _Call(arguments, keywords, get_gradient_edge(output), module.training)
+            self._seen.setdefault(name, []).append(call)
 
     def backpropagate(self, outputs: Tensor, vectors: Tensor, keep: Tensor | None = None) -> list[Batch | None]:
         """Backpropagate vectors from the network's outputs to the outputs of each layer; the graph is kept.
@@ -91,7 +103,7 @@ class Capture:
             keep: Which examples count, ``[N]``; None for all.
 
         Returns:
-            One batch per layer; None for a layer that did not run.
+            One batch per layer; None for a layer that did not run, or that the outputs do not depend on.
 
         Raises:
             RuntimeError: No layer ran while the capture was enabled.
@@ -106,12 +118,16 @@ class Capture:
             )
         edges = [call.edge for _, call in calls]
         passes = [
-            torch.autograd.grad(outputs, edges, vector.to(outputs), retain_graph=True, materialize_grads=True)
+            torch.autograd.grad(outputs, edges, vector.to(outputs), retain_graph=True, allow_unused=True)
             for vector in vectors
         ]
         found: dict[str, list[tuple[_Call, Tensor]]] = {}
         for (layer, call), gradients in zip(calls, zip(*passes, strict=True), strict=True):
-            stack = torch.stack(gradients) if len(gradients) > 1 else gradients[0].unsqueeze(0)
+            reached = [gradient for gradient in gradients if gradient is not None]
+            if not reached:
+                continue
+            filled = [reached[0].new_zeros(()).expand_as(reached[0]) if value is None else value for value in gradients]
+            stack = torch.stack(filled) if len(filled) > 1 else reached[0].unsqueeze(0)
             if stack.shape[1:2] != outputs.shape[:1]:
                 raise UnsupportedLayerError(
                     f"layer {layer.name!r} ({type(layer.module).__name__}) returns {list(stack.shape[1:])} for "

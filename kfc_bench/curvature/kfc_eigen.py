@@ -43,6 +43,9 @@ class KFCEigen(KFC):
         (input_values, input_basis), (output_values, output_basis) = map(eigenbasis, self.statistics[index][:2])
         return [input_basis, output_basis, output_values.unsqueeze(-1) * input_values.unsqueeze(-2)]
 
+    def _damped(self, index: int) -> list[tuple[Tensor, Tensor | float]]:
+        return []
+
     def _eigenvalues(self, index: int) -> Tensor:
         return self.inverses[index][2]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -85,27 +85,31 @@ def _form(module: nn.Module, trainable: Sequence[nn.Parameter]) -> Form:
     return "scale_shift" if isinstance(module, SCALE_SHIFT) else "other"
 
 
-def find_layers(model: nn.Module) -> list[Layer]:
+def find_layers(model: nn.Module, trained: Iterable[nn.Parameter] | None = None) -> list[Layer]:
     """List the layers of a network that have trainable parameters of their own, in the order of their registration.
 
     Args:
         model: The network.
+        trained: The parameters that count; None for all that are not frozen.
 
     Returns:
-        Its layers; frozen parameters are not theirs.
+        Its layers; parameters that are not trained are not theirs.
 
     Raises:
         UnsupportedLayerError: Two layers share a parameter, nothing is trainable, or a layer hides what it runs.
     """
+    chosen = {
+        id(parameter) for parameter in (model.parameters() if trained is None else trained) if parameter.requires_grad
+    }
     layers: list[Layer] = []
     owners: dict[int, str] = {}
     for name, module in model.named_modules():
-        if isinstance(module, nn.MultiheadAttention) and any(value.requires_grad for value in module.parameters()):
+        if isinstance(module, nn.MultiheadAttention) and any(id(value) in chosen for value in module.parameters()):
             raise UnsupportedLayerError(
                 f"layer {name!r} (MultiheadAttention) does not call its projections as modules: freeze it, or write it "
                 "with nn.Linear and scaled_dot_product_attention"
             )
-        trainable = [parameter for parameter in module.parameters(recurse=False) if parameter.requires_grad]
+        trainable = [parameter for parameter in module.parameters(recurse=False) if id(parameter) in chosen]
         if not trainable:
             continue
         for parameter in trainable:

@@ -35,15 +35,16 @@ def sampled_vectors(outputs: Tensor, likelihood: Likelihood, *, samples: int, ge
     """
     shape = (samples, *outputs.shape)
     if likelihood in ("gaussian", "square"):
-        noise = torch.randn(shape, dtype=torch.float64, generator=generator)
+        noise = torch.randn(shape, dtype=torch.float64, generator=generator, device="cpu")
         return noise.to(outputs) / math.sqrt(samples)
     if likelihood == "bernoulli":
         probabilities = outputs.sigmoid()
-        uniform = torch.rand(shape, dtype=torch.float64, generator=generator).to(outputs.device)
+        uniform = torch.rand(shape, dtype=torch.float64, generator=generator, device="cpu").to(outputs.device)
         return (probabilities - (uniform < probabilities.double()).to(outputs)) / math.sqrt(samples)
     probabilities = outputs.softmax(1)
     by_class = probabilities.movedim(1, -1)
-    uniform = torch.rand((samples, *by_class.shape[:-1], 1), dtype=torch.float64, generator=generator)
+    drawn = (samples, *by_class.shape[:-1], 1)
+    uniform = torch.rand(drawn, dtype=torch.float64, generator=generator, device="cpu")
     below = by_class.double().cumsum(-1)[..., :-1] < uniform.to(outputs.device)
     labels = functional.one_hot(below.sum(-1), outputs.shape[1]).movedim(-1, 2)
     return (probabilities - labels) / math.sqrt(samples)

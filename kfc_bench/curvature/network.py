@@ -21,19 +21,24 @@ from kfc_bench.curvature.layers import Layer
 WHOLE: tuple[type[Approximation[Any]], ...] = (Exact, Identity)
 """Approximations that take a layer of any form."""
 
+LARGEST_BLOCK = 4096
+"""Parameters of a normalisation up to which its exact block is formed."""
+
 
 def _kind(layer: Layer, asked: type[Approximation[Any]]) -> type[Approximation[Any]]:
     """Return the approximation of a layer: the one asked for, or for a form that it has none for, the closest."""
     if asked in WHOLE or layer.form == "kronecker":
         return asked
-    return ExampleBlock if layer.form == "scale_shift" and asked is not Diagonal else ExampleDiagonal
+    small = layer.form == "scale_shift" and sum(value.numel() for value in layer.parameters) <= LARGEST_BLOCK
+    return ExampleBlock if small and asked is not Diagonal else ExampleDiagonal
 
 
 class NetworkCurvature:
     """One `Approximation` for each set of layers that are treated alike.
 
     Scale and shift of a normalisation have their exact block (their diagonal, where the diagonal is asked for); what is
-    neither convolution, linear nor normalisation has its diagonal, which a warning says once.
+    neither convolution, linear nor normalisation, or a normalisation of many parameters, has its diagonal, which a
+    warning says once.
 
     Args:
         layers: The network's layers.
@@ -59,6 +64,7 @@ class NetworkCurvature:
         **options: Any,
     ) -> None:
         self._names = [layer.name for layer in layers]
+        self._like = layers[0].parameters[0] if layers else None
         for name, choice in per_layer.items():
             if name not in self._names:
                 raise ValueError(f"per_layer names {name!r}, but the layers are {', '.join(self._names)}")
@@ -74,8 +80,8 @@ class NetworkCurvature:
         self.parts = [(kind(damping=value, **options), indices) for (kind, value), indices in alike.items()]
         replaced = [
             layer
-            for layer, kind in zip(layers, asked, strict=True)
-            if layer.form == "other" and kind not in (*WHOLE, Diagonal)
+            for layer, wanted, kind in zip(layers, asked, kinds, strict=True)
+            if kind is ExampleDiagonal and wanted is not Diagonal
         ]
         if replaced:
             listed = ", ".join(f"{layer.name!r} ({type(layer.module).__name__})" for layer in replaced)
@@ -115,16 +121,23 @@ class NetworkCurvature:
         """
         naturals: list[Tensor | None] = [None] * len(gradients)
         for part, indices in self.parts:
-            unseen = [
-                self._names[index]
-                for place, index in enumerate(indices)
-                if gradients[index] is not None and not isinstance(part, Exact) and not part.seen[place]
-            ]
-            if unseen:
-                raise RuntimeError(
-                    f"layer {unseen[0]!r} has a gradient but was in no batch of statistics: call the model itself, or "
-                    "optimizer.request(statistics=True, inverses=True) before the forward pass where a layer joins late"
-                )
+            moving = [place for place, index in enumerate(indices) if gradients[index] is not None]
+            if not moving:
+                continue
+            if isinstance(part, Exact):
+                absent = [index for index in indices if gradients[index] is None]
+                if absent:
+                    raise RuntimeError(
+                        f"the exact Fisher needs every layer: {self._names[absent[0]]!r} has no gradient"
+                    )
+            else:
+                unseen = [self._names[indices[place]] for place in moving if not part.seen or not part.seen[place]]
+                if unseen:
+                    raise RuntimeError(
+                        f"layer {unseen[0]!r} has a gradient but was in no batch of statistics: its output must reach "
+                        "the outputs that backward() is given; where a layer joins late, call "
+                        "optimizer.request(statistics=True, inverses=True) before the forward pass"
+                    )
             found = part.precondition([gradients[index] for index in indices])
             for index, natural in zip(indices, found, strict=True):
                 naturals[index] = natural
@@ -161,6 +174,11 @@ class NetworkCurvature:
         return max((part.observations for part, _ in self.parts), default=0)
 
     @property
+    def layers_seen(self) -> int:
+        """Layers that were in a batch at least once."""
+        return sum(count > 0 for part, _ in self.parts for count in part.seen)
+
+    @property
     def raised(self) -> int:
         """Matrices that got more damping than asked, over all refreshes."""
         return sum(part.raised for part, _ in self.parts)
@@ -170,7 +188,7 @@ class NetworkCurvature:
         return {"parts": [part.state_dict() for part, _ in self.parts]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore a copy of what `state_dict` returned.
+        """Restore a copy of what `state_dict` returned, on the device and in the dtype of the parameters.
 
         Raises:
             ValueError: It is of another approximation.
@@ -179,6 +197,9 @@ class NetworkCurvature:
             raise ValueError(f"the state has {len(state['parts'])} approximations, but the optimizer {len(self.parts)}")
         for (part, _), values in zip(self.parts, state["parts"], strict=True):
             part.load_state_dict(values)
+            if self._like is not None:
+                part.statistics = [[tensor.to(self._like) for tensor in layer] for layer in part.statistics]
+                part.inverses = [[tensor.to(self._like) for tensor in layer] for layer in part.inverses]
 
 
 def are_finite(batches: Sequence[Batch | None]) -> bool:

@@ -64,9 +64,9 @@ class KFCPre(NaturalGradient):
         Returns:
             What the closure returned, or None.
         """
-        skipped = self.skipped
+        steps = self._steps
         loss = super().step(closure)
-        if self.averaged is not None and self.skipped == skipped:
+        if self.averaged is not None and self._steps > steps:
             self.averaged.update_parameters(self._model)
         return loss
 

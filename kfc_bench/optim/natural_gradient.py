@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -26,12 +28,18 @@ from kfc_bench.curvature.likelihoods import (
     type2_vectors,
 )
 from kfc_bench.curvature.network import are_finite
-from kfc_bench.optim.clipping import FisherClip, clip_coefficient
+from kfc_bench.optim.clipping import FisherClip
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise ValueError(f"{name} {value!r} is not one of {', '.join(known)}")
+
+
+def _all_finite(tensors: Sequence[Tensor]) -> bool:
+    """Tell whether every number is finite, in one transfer from the device."""
+    dense = [tensor.coalesce().values() if tensor.is_sparse else tensor for tensor in tensors]
+    return bool(torch.nn.utils.get_total_norm(dense, norm_type=math.inf).isfinite())
 
 
 class NaturalGradient(torch.optim.SGD):
@@ -49,8 +57,11 @@ class NaturalGradient(torch.optim.SGD):
     ``approximation="identity"`` a step equals ``torch.optim.SGD``'s bit for bit.
 
     A batch that is not finite is skipped: parameters, momentum and statistics stay as they were, and `skipped` counts
-    it. A layer without a gradient is not stepped, as in ``torch.optim``; one that does not run keeps its statistics.
-    Several `backward` before a `step` accumulate gradients, and each is an observation if statistics are due.
+    it (batch normalisation's running statistics are the forward pass's, and take it in as ever). A layer without a
+    gradient is not stepped, as in ``torch.optim``; one that does not run keeps its statistics. One forward pass belongs
+    to one `backward`. Several of them before a `step` accumulate gradients: divide each mean loss by their number;
+    each is an observation if statistics are due, clipping looks at the last, and the empirical Fisher, which is read
+    off the loss, would be divided too. Class weights of a loss are not known to the curvature.
 
     ``torch.autocast`` is supported, for the forward pass and the loss: what layers saw is computed with in the
     parameters' dtype. ``torch.amp.GradScaler`` is refused.
@@ -145,8 +156,8 @@ class NaturalGradient(torch.optim.SGD):
             foreach=foreach,
         )
         decays = {id(parameter): group["weight_decay"] for group, parameter in self._grouped()}
-        layers = find_layers(model) if approximation != "identity" or per_layer else []
-        self._layers = [layer for layer in layers if all(id(parameter) in decays for parameter in layer.parameters)]
+        trained = [parameter for _, parameter in self._grouped()]
+        self._layers = find_layers(model, trained) if approximation != "identity" or per_layer else []
         self._model = model
         self._capture = Capture(model, self._layers) if self._layers else None
         self.curvature = NetworkCurvature(
@@ -158,8 +169,10 @@ class NaturalGradient(torch.optim.SGD):
             implementation=implementation,
             inverse=inverse,
         )
-        self._clip = None if clip is None else FisherClip(model, likelihood, reduction, clip_share)
-        self._limit = clip or math.inf
+        self._clip = None if clip is None else FisherClip(model, likelihood, reduction, limit=clip, share=clip_share)
+        for hooks in (self._capture, self._clip):
+            if hooks is not None:
+                weakref.finalize(self, hooks.remove)
         self._likelihood = likelihood
         self._fisher = fisher
         self._samples = samples
@@ -170,12 +183,12 @@ class NaturalGradient(torch.optim.SGD):
         self.skipped = 0
         self._steps = 0
         self._first = 0
-        self._refreshed = 0
+        self._refreshed = (0, 0)
         self._requested = (False, False)
         self._statistics_due = self._capture is not None
         self._gathered = False
         self._finite = True
-        self._last: tuple[int, Tensor | None] = (0, None)
+        self._last: tuple[Sequence[int], Tensor | None] = ((0,), None)
 
     def _grouped(self) -> Iterator[tuple[dict[str, Any], nn.Parameter]]:
         for group in self.param_groups:
@@ -216,15 +229,17 @@ class NaturalGradient(torch.optim.SGD):
             )
 
     def _gather(self, loss: Tensor | None, outputs: Tensor, mask: Tensor | None) -> list[Batch | None] | None:
-        """Backpropagate the Fisher's vectors; return what layers saw, or None where that is not finite."""
+        """Backpropagate the Fisher's vectors; return what layers saw, or None where nothing counts or is not finite."""
         assert self._capture is not None
         keep = None if mask is None else counted(mask)
+        if keep is not None and not bool(keep.any()):
+            return None
         with self._clip.paused() if self._clip is not None else nullcontext():
             batches = self._capture.backpropagate(outputs, self._vectors(loss, outputs, mask), keep)
         return batches if are_finite(batches) else None
 
     def backward(self, loss: Tensor, outputs: Tensor, mask: Tensor | None = None) -> None:
-        """Backpropagate the loss, after the pass that gathers statistics when one is due.
+        """Backpropagate the loss, and then the Fisher's vectors when statistics are due.
 
         Args:
             loss: The scalar to minimise, without the l2 term.
@@ -237,15 +252,22 @@ class NaturalGradient(torch.optim.SGD):
             RuntimeError: No layer took part in the last forward pass.
         """
         self._check(outputs, mask)
-        if self._statistics_due and (mask is None or bool(mask.any())):
-            batches = self._gather(loss, outputs, mask) if bool(loss.isfinite()) else None
+        loss.backward(retain_graph=self._statistics_due)
+        if self._statistics_due:
+            gradients = [parameter.grad for _, parameter in self._grouped() if parameter.grad is not None]
+            batches = self._gather(loss, outputs, mask) if _all_finite([loss.detach(), *gradients]) else None
             if batches is not None:
                 self.curvature.observe(batches)
             else:
                 self._finite = False
         self._gathered = True
-        self._last = (len(outputs), mask)
-        loss.backward()
+        self._last = (outputs.shape, mask)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients, and with them what was wrong with a batch that is dropped."""
+        super().zero_grad(set_to_none)
+        self._gathered = False
+        self._finite = True
 
     def initialize(
         self, loader: Iterable[Any], *, loss_function: Callable[[Tensor, Any], Tensor] | None = None
@@ -257,7 +279,8 @@ class NaturalGradient(torch.optim.SGD):
         running statistics included.
 
         Args:
-            loader: Yields ``(inputs, targets)``, or inputs alone, a tensor each.
+            loader: Yields ``(inputs, targets)``, ``(inputs, targets, mask)`` as for `backward`, or inputs alone, all
+                tensors; they go to the parameters' device.
             loss_function: Of outputs and targets, for the empirical Fisher.
 
         Raises:
@@ -266,26 +289,34 @@ class NaturalGradient(torch.optim.SGD):
         if self._capture is None:
             return
         self.curvature.reset()
-        total = 0
-        self._capture.enabled = True
-        for place, item in enumerate(loader):
-            inputs, targets = item if isinstance(item, tuple | list) else (item, None)
-            outputs = self._model(inputs)
-            loss = loss_function(outputs, targets) if loss_function is not None else None
-            batches = self._gather(loss, outputs, None)
-            if batches is None:
-                raise ValueError(f"batch {place} of the loader is not finite")
-            total += len(outputs)
-            self.curvature.observe(batches, decay=1 - len(outputs) / total)
-        if not total:
-            raise ValueError("the loader is empty: statistics need one batch at least")
-        self._refresh()
-        self._first = 1
-        self._schedule()
+        self._refreshed = (0, 0)
+        device, total = self._layers[0].parameters[0].device, 0
+        try:
+            for place, item in enumerate(loader):
+                self._capture.enabled = True
+                values = [value.to(device) for value in (item if isinstance(item, tuple | list) else (item,))]
+                inputs, targets, mask = [*values, None, None][:3]
+                outputs = self._model(inputs)
+                self._check(outputs, mask)
+                loss = loss_function(outputs, targets) if loss_function is not None else None
+                batches = self._gather(loss, outputs, mask)
+                if batches is None:
+                    raise ValueError(f"batch {place} of the loader is not finite, or its mask leaves no example")
+                examples = len(outputs) if mask is None else int(counted(mask).sum())
+                total += examples
+                self.curvature.observe(batches, decay=1 - examples / total)
+                # The graph must not outlive its batch.
+                del outputs, loss, batches
+            if not total:
+                raise ValueError("the loader is empty: statistics need one batch at least")
+            self._refresh()
+            self._first = 1
+        finally:
+            self._schedule()
 
     def _refresh(self) -> None:
         self.curvature.refresh()
-        self._refreshed = self.curvature.observations
+        self._refreshed = (self.curvature.observations, self.curvature.layers_seen)
 
     def request(self, *, statistics: bool = False, inverses: bool = False) -> None:
         """Ask for statistics or inverses at the next step, whatever the periods say.
@@ -296,7 +327,7 @@ class NaturalGradient(torch.optim.SGD):
             statistics: Gather statistics in the next `backward`.
             inverses: Refresh the inverses in the next `step`.
         """
-        self._requested = (statistics, inverses)
+        self._requested = (self._requested[0] or statistics, self._requested[1] or inverses)
         self._schedule()
 
     def _due(self, every: int) -> bool:
@@ -333,20 +364,25 @@ class NaturalGradient(torch.optim.SGD):
             raise RuntimeError(f"{what}: call optimizer.backward(loss, outputs) instead of loss.backward()")
         moving = [(group, parameter) for group, parameter in self._grouped() if parameter.grad is not None]
         gradients = [parameter.grad for _, parameter in moving]
-        if not (self._finite and moving and self._take(moving)):
-            self.skipped += bool(moving)
-        else:
+        try:
+            taken = self._finite and bool(moving) and self._take(moving)
+        finally:
+            for (_, parameter), gradient in zip(moving, gradients, strict=True):
+                parameter.grad = gradient
+        if taken:
             self._steps += 1
             self._requested = (False, False)
-        for (_, parameter), gradient in zip(moving, gradients, strict=True):
-            parameter.grad = gradient
+        else:
+            self.skipped += bool(moving)
         self._schedule()
         return loss
 
     def _take(self, moving: Sequence[tuple[dict[str, Any], nn.Parameter]]) -> bool:
         """Replace the gradients by natural ones and step; return whether all was finite."""
-        stale = self.curvature.observations > self._refreshed and self._due(self._inverses_every)
-        if self.curvature.observations and (self._requested[1] or stale):
+        observations, layers = self._refreshed
+        stale = self.curvature.observations > observations and self._due(self._inverses_every)
+        joined = self.curvature.layers_seen > layers
+        if self.curvature.observations and (self._requested[1] or stale or joined):
             self._refresh()
         for group, parameter in moving:
             if group["weight_decay"] and parameter.grad is not None:
@@ -357,8 +393,10 @@ class NaturalGradient(torch.optim.SGD):
                 parameter.grad = piece.contiguous()
         steps = [parameter.grad for _, parameter in moving if parameter.grad is not None]
         if self._clip is not None:
-            torch._foreach_mul_(steps, self._coefficient(moving, steps))
-        if not bool(torch.nn.utils.get_total_norm(steps, norm_type=math.inf).isfinite()):
+            steps = list(torch._foreach_mul(steps, self._coefficient(moving, steps)))
+            for (_, parameter), step in zip(moving, steps, strict=True):
+                parameter.grad = step
+        if not _all_finite(steps):
             return False
         with self._decayed_already():
             super().step()
@@ -367,15 +405,10 @@ class NaturalGradient(torch.optim.SGD):
     def _coefficient(self, moving: Sequence[tuple[dict[str, Any], nn.Parameter]], steps: Sequence[Tensor]) -> Tensor:
         """Return what Algorithm 1 multiplies v = -lr F^-1 grad h with."""
         assert self._clip is not None
-        rates = [float(group["lr"]) for group, _ in moving]
-        direction = torch._foreach_mul(list(steps), rates)
-        with self._capture.paused() if self._capture is not None else nullcontext():
-            nu = self._clip.quadratic([parameter for _, parameter in moving], direction, *self._last)
+        direction = torch._foreach_mul(list(steps), [float(group["lr"]) for group, _ in moving])
         decays = [group["weight_decay"] for group, _ in moving]
-        if any(decays):
-            norms = torch.stack(torch._foreach_norm(direction)).square()
-            nu = nu + (norms * norms.new_tensor(decays)).sum()
-        return clip_coefficient(nu, self._limit)
+        with self._capture.paused() if self._capture is not None else nullcontext():
+            return self._clip.coefficient([parameter for _, parameter in moving], direction, decays, *self._last)
 
     @contextmanager
     def _decayed_already(self) -> Iterator[None]:
@@ -410,12 +443,12 @@ class NaturalGradient(torch.optim.SGD):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        super().load_state_dict({key: state_dict[key] for key in ("state", "param_groups")})
+        """Restore a copy of what `state_dict` returned."""
+        super().load_state_dict(copy.deepcopy({key: state_dict[key] for key in ("state", "param_groups")}))
         self.curvature.load_state_dict(state_dict["curvature"])
-        self._generator.set_state(state_dict["generator"])
+        self._generator.set_state(state_dict["generator"].cpu())
         self._steps = state_dict["steps"]
         self._first = state_dict["first"]
-        self._refreshed = state_dict["refreshed"]
+        self._refreshed = tuple(state_dict["refreshed"])
         self.skipped = state_dict["skipped"]
         self._schedule()

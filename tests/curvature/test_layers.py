@@ -108,6 +108,15 @@ def test_a_layer_that_takes_no_part_in_a_step_stays_as_it_is():
     assert part.seen == [2, 1]
 
 
+def test_a_layer_that_joins_with_statistics_is_inverted_at_once():
+    model = Half()
+    optimizer = NaturalGradient(model, 0.1, statistics_every=1, inverses_every=10)
+    half_step(optimizer, model, 0)
+    before = model.layers[1].weight.clone()
+    half_step(optimizer, model, 1)
+    assert not torch.equal(model.layers[1].weight, before)
+
+
 def test_a_layer_that_joins_between_statistics_is_named():
     model = Half()
     optimizer = NaturalGradient(model, 0.1, statistics_every=10)

@@ -1,6 +1,7 @@
 """What goes wrong in training: numbers that are none, factors without full rank, layers that rest, scaled gradients."""
 
 import copy
+import gc
 
 import pytest
 import torch
@@ -170,6 +171,136 @@ def test_clipping_keeps_the_inputs_of_the_batch_itself():
     before = parameters(model)
     train(model, optimizer, range(2))
     assert not any(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+
+
+class TwoHeads(nn.Module):
+    """The second head is in the loss, but not in the outputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head, self.aside = nn.Linear(64, 8), nn.Linear(8, 10), nn.Linear(8, 1)
+
+    def forward(self, x):
+        hidden = self.body(x.flatten(1))
+        self.extra = self.aside(hidden).square().mean()
+        return self.head(hidden)
+
+
+def test_a_layer_that_the_outputs_do_not_depend_on_is_named():
+    model = TwoHeads()
+    optimizer = NaturalGradient(model, 0.1)
+    images, labels = batch(0)
+    logits = model(images)
+    optimizer.backward(functional.cross_entropy(logits, labels) + model.extra, logits)
+    with pytest.raises(RuntimeError, match=r"layer 'aside' has a gradient but .* its output must reach the outputs"):
+        optimizer.step()
+
+
+def test_a_step_that_fails_gives_the_gradients_back():
+    model = TwoHeads()
+    optimizer = NaturalGradient(model, 0.1, weight_decay=0.5)
+    images, labels = batch(0)
+    logits = model(images)
+    optimizer.backward(functional.cross_entropy(logits, labels) + model.extra, logits)
+    before = [parameter.grad.clone() for parameter in model.parameters()]
+    with pytest.raises(RuntimeError, match="layer 'aside'"):
+        optimizer.step()
+    assert equal([parameter.grad for parameter in model.parameters()], before)
+
+
+def test_a_wholly_masked_batch_is_skipped():
+    model = network()
+    optimizer = KFCPre(model, 0.1)
+    images, labels = batch(0)
+    before = parameters(model)
+    logits = model(images)
+    loss = functional.cross_entropy(logits, torch.full_like(labels, -100), reduction="sum")
+    optimizer.backward(loss, logits, torch.zeros(16, dtype=torch.bool))
+    optimizer.step()
+    assert (optimizer.skipped, optimizer.curvature.observations) == (1, 0)
+    assert equal(parameters(model), before)
+
+
+def test_a_gradient_that_is_not_finite_leaves_statistics_that_are_due():
+    model = network()
+    optimizer = NaturalGradient(model, 0.1)
+    images, labels = batch(0)
+    logits = model(images)
+    logits.register_hook(lambda gradient: gradient * float("inf"))
+    loss = functional.cross_entropy(logits, labels)
+    assert bool(loss.isfinite())
+    optimizer.backward(loss, logits)
+    optimizer.step()
+    assert (optimizer.skipped, optimizer.curvature.observations) == (1, 0)
+
+
+def test_a_dropped_batch_is_forgotten():
+    model = network()
+    optimizer = NaturalGradient(model, 0.1)
+    images, labels = batch(0)
+    logits = model(images * float("nan"))
+    optimizer.backward(functional.cross_entropy(logits, labels), logits)
+    train(model, optimizer, [0])
+    assert (optimizer.skipped, optimizer.curvature.observations) == (0, 1)
+
+
+def test_hooks_leave_with_their_optimizer():
+    model = network()
+    for _ in range(3):
+        optimizer = KFCPre(model, 0.1)
+    assert len(model._forward_pre_hooks) == 2
+    del optimizer
+    gc.collect()
+    assert not model._forward_pre_hooks
+    assert not model.conv1._forward_hooks
+
+
+def test_a_network_can_be_copied_and_saved_between_forward_and_backward(tmp_path):
+    model = network()
+    optimizer = KFCPre(model, 0.1, damping=0.1)
+    images, labels = batch(0)
+    logits = model(images)
+    twin = copy.deepcopy(model)
+    torch.save(model, tmp_path / "model.pt")
+    loaded = torch.load(tmp_path / "model.pt", weights_only=False)
+    assert_close([twin(images), loaded(images)], [logits, logits], rtol=0, atol=0)
+    optimizer.backward(functional.cross_entropy(logits, labels), logits)
+    optimizer.step()
+    assert optimizer.curvature.observations == 1
+
+
+def test_a_state_from_another_device_or_dtype_is_taken():
+    model = network()
+    optimizer = NaturalGradient(model, 0.1, damping=0.1)
+    train(model, optimizer, range(2))
+    double = network(dtype=torch.float64)
+    resumed = NaturalGradient(double, 0.1, damping=0.1)
+    resumed.load_state_dict(optimizer.state_dict())
+    before = optimizer.state[model.conv1.weight]["momentum_buffer"].clone()
+    train(double, resumed, range(2, 4), dtype=torch.float64)
+    assert resumed.curvature.statistics[0][0].dtype == torch.float64
+    assert torch.equal(optimizer.state[model.conv1.weight]["momentum_buffer"], before)
+
+
+def test_requests_add_up():
+    model = network()
+    optimizer = NaturalGradient(model, 0.1, statistics_every=100, inverses_every=100)
+    train(model, optimizer, [0])
+    optimizer.request(statistics=True)
+    optimizer.request(inverses=True)
+    train(model, optimizer, [1])
+    assert optimizer._refreshed == (2, 3)
+
+
+def test_part_of_a_layer_in_the_groups_is_trained_alone():
+    model = network()
+    optimizer = NaturalGradient(model, 0.1, params=[model.fc.weight, model.conv1.weight], damping=0.1)
+    before = parameters(model)
+    train(model, optimizer, range(2))
+    moved = [not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True)]
+    assert moved == [True, False, False, False, True, False]
+    assert [layer.has_bias for layer in optimizer._layers] == [False, False]
+    assert len(optimizer.curvature.statistics) == 2
 
 
 def test_param_groups_have_their_own_rates_and_decays():

@@ -11,7 +11,6 @@ from torch.nn import functional
 from torch.testing import assert_close
 
 from kfc_bench.optim import KFCPre, NaturalGradient
-from kfc_bench.optim.clipping import clip_coefficient
 from tests.optim.test_natural_gradient import batch, equal, network, parameters, train
 
 LR, MU, TAU, DAMPING, CLIP = 0.5, 0.8, 7.0, 0.05, 0.02
@@ -182,11 +181,75 @@ def test_a_mask_leaves_ignored_targets_out_of_the_clipping():
     assert_close(*found, rtol=1e-10, atol=1e-14)
 
 
-@pytest.mark.parametrize(
-    ("nu", "limit", "expected"), [(0.1, 0.3, 1.0), (0.3, 0.3, 1.0), (1.2, 0.3, 0.5), (0.0, 1.0, 1.0)]
-)
-def test_coefficient(nu, limit, expected):
-    assert float(clip_coefficient(torch.tensor(nu), limit)) == pytest.approx(expected)
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_the_part_of_a_batch_are_its_first_examples_that_count(reduction):
+    images, labels = batch(0, torch.float64)
+    keep = torch.tensor([False] * 6 + [True] * 8 + [False] * 2)
+    direction, found = None, []
+    for x, y, mask, share in ((images, labels.where(keep, -100), keep, 0.25), (images[6:8], labels[6:8], None, 1.0)):
+        model = network(dtype=torch.float64)
+        optimizer = NaturalGradient(model, 0.1, clip=1.0, clip_share=share, reduction=reduction)
+        logits = model(x)
+        optimizer.backward(functional.cross_entropy(logits, y, reduction=reduction), logits, mask)
+        moving = list(model.parameters())
+        direction = direction or [torch.randn_like(parameter) for parameter in moving]
+        found.append(optimizer._clip.quadratic(moving, direction, *optimizer._last))
+    assert_close(found[0], found[1] * (4 if reduction == "sum" else 1), rtol=1e-10, atol=0)
+
+
+class ClassLast(nn.Sequential):
+    """Outputs ``[N, T, C]``, which a user hands to the loss as ``[N, C, T]``."""
+
+
+def test_clipping_refuses_outputs_that_are_not_the_networks():
+    model = ClassLast(nn.Linear(3, 4))
+    optimizer = KFCPre(model, 0.1)
+    outputs = model(torch.ones(5, 2, 3)).movedim(-1, 1)
+    optimizer.backward(functional.cross_entropy(outputs, torch.zeros(5, 2, dtype=torch.int64)), outputs)
+    with pytest.raises(RuntimeError, match=r"returned shape \[2, 2, 4\] where backward\(\) was given .* \[5, 4, 2\]"):
+        optimizer.step()
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.heads, self.out = nn.Linear(8, 24), nn.Linear(8, 10)
+
+    def forward(self, x):
+        x = x.squeeze(1)
+        query, key, value = self.heads(x).chunk(3, dim=-1)
+        return self.out(functional.scaled_dot_product_attention(query, key, value).mean(1))
+
+
+def test_clipping_goes_through_attention():
+    model = Attention()
+    optimizer = KFCPre(model, 0.1, damping=0.1)
+    before = parameters(model)
+    train(model, optimizer, range(2))
+    assert not any(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5])
+def test_clipping_of_a_small_batch_under_batch_normalisation(size):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 6), nn.BatchNorm1d(6), nn.Linear(6, 10))
+    optimizer = KFCPre(model, 0.1, damping=0.1)
+    images, labels = batch(0, size=size)
+    logits = model(images)
+    optimizer.backward(functional.cross_entropy(logits, labels), logits)
+    optimizer.step()
+    assert optimizer.skipped == 0
+
+
+@pytest.mark.parametrize("approximation", ["kfc", "identity"])
+def test_clipping_leaves_the_users_gradient(approximation):
+    model = network()
+    optimizer = KFCPre(model, 0.1, approximation=approximation, clip=1e-9)
+    images, labels = batch(0)
+    logits = model(images)
+    optimizer.backward(functional.cross_entropy(logits, labels), logits)
+    wanted = [parameter.grad.clone() for parameter in model.parameters()]
+    optimizer.step()
+    assert equal([parameter.grad for parameter in model.parameters()], wanted)
 
 
 def test_clipping_leaves_batch_statistics_alone():
@@ -272,6 +335,38 @@ def test_after_initialize_statistics_come_at_the_period():
         train(model, optimizer, [step])
         history.append(optimizer.curvature.observations)
     assert history == [2, 3, 3, 4, 4]
+
+
+def test_initialize_leaves_out_what_a_mask_does():
+    images, labels = batch(0, torch.float64)
+    keep = torch.arange(16) % 3 > 0
+    masked, chosen = (KFCPre(network(dtype=torch.float64), 0.1, fisher="type2") for _ in range(2))
+    masked.initialize([(images, labels, keep)])
+    chosen.initialize([(images[keep], labels[keep])])
+    assert_close(masked.curvature.statistics, chosen.curvature.statistics)
+
+
+def test_initialize_that_fails_can_be_followed_by_training():
+    model = network()
+    optimizer = KFCPre(model, 0.01, damping=0.1, statistics_every=1, inverses_every=1)
+    train(model, optimizer, range(3))
+    poisoned = batch(4)[0].clone()
+    poisoned[0] = float("nan")
+    with pytest.raises(ValueError, match="batch 1 of the loader is not finite"):
+        optimizer.initialize([batch(3), poisoned])
+    train(model, optimizer, range(3, 5))
+    assert optimizer._refreshed == (optimizer.curvature.observations, 3)
+
+
+def test_without_gradients_the_average_stays():
+    model = network()
+    optimizer = KFCPre(model, 0.1, averaging=3.0)
+    before = int(optimizer.averaged.n_averaged)
+    train(model, optimizer, [0])
+    optimizer.zero_grad()
+    optimizer._gathered = True
+    optimizer.step()
+    assert int(optimizer.averaged.n_averaged) == before + 1
 
 
 def test_initialize_refuses_an_empty_loader():
