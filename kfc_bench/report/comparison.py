@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from kfc_bench.report.names import APPROXIMATIONS
 from kfc_bench.report.pairs import paired
 from kfc_bench.results.schema import VISIT_COLUMNS
 
@@ -148,6 +149,6 @@ def comparison(cost: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     words = dict.fromkeys(["env_id", "device", "network", "approximation"], object)
     steps, times = step_costs(cost).astype(words), times_to_target(trials).astype(words)
     joined = steps.merge(times, on=[*TRIAL_KEY, "approximation"], how="outer", sort=False)
-    order = {name: rank for rank, name in enumerate([SGD, "kfc", "diagonal", "block_diagonal", "exact"])}
+    order = {name: rank for rank, name in enumerate([SGD, *APPROXIMATIONS])}
     joined["rank"] = joined["approximation"].map(order).fillna(len(order))
     return joined.sort_values(["network", "batch", "rank"], kind="stable")[COMPARISON_COLUMNS].reset_index(drop=True)

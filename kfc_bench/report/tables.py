@@ -13,6 +13,7 @@ from rich.table import Table as RichTable
 
 from kfc_bench.report.comparison import comparison
 from kfc_bench.report.feasible import SETTING, feasible_sizes
+from kfc_bench.report.names import APPROXIMATIONS
 from kfc_bench.report.units import ratio, seconds, size, three
 from kfc_bench.results.frames import Results
 from kfc_bench.results.schema import STATUSES
@@ -21,8 +22,6 @@ T = TypeVar("T")
 
 PHASES = ("accumulate", "refresh", "precondition")
 HOW = ("dtype", "precision", "cache")
-APPROXIMATIONS = ("kfc", "diagonal", "block_diagonal", "exact")
-
 WIDE = 200
 """Columns of a table that no terminal limits."""
 

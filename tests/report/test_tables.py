@@ -3,6 +3,8 @@ import io
 import pytest
 from rich.console import Console
 
+from kfc_bench import curvature
+from kfc_bench.report.names import APPROXIMATIONS
 from kfc_bench.report.summary import print_summary, tables
 from kfc_bench.report.tables import TextTable, device_badge, health_line
 from kfc_bench.results.frames import load_results
@@ -117,3 +119,7 @@ def test_a_table_in_the_terminal_and_in_markdown(tmp_path):
     print_summary(results, Console(file=out, width=200))
     for word in ("Against tuned SGD", "step / SGD", "2x [0.8, 5]", "2 ok"):
         assert word in out.getvalue()
+
+
+def test_every_approximation_has_its_place_in_the_tables():
+    assert [*APPROXIMATIONS, "identity"] == list(curvature.APPROXIMATIONS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -16,8 +17,11 @@ from torch.nn import functional
 import kfc_kernels
 from kfc_bench.contestants import contestants
 from kfc_bench.curvature import APPROXIMATIONS, Approximation, LayerBatch, NetworkCurvature
+from kfc_bench.curvature.ekfac import EKFAC
+from kfc_bench.curvature.kfc_eigen import KFCEigen
 from kfc_bench.experiments.cost.case import SGD, CostCase
-from kfc_bench.experiments.cost.work import main_operator
+from kfc_bench.experiments.cost.eigen import decomposed, equivalent_terms, exact_condition
+from kfc_bench.experiments.cost.work import main_geometry, main_operator
 from kfc_bench.measure.clock import Clock, clock_for
 from kfc_bench.measure.correctness import damped_condition
 from kfc_bench.optim import NaturalGradient
@@ -207,7 +211,7 @@ def _chosen(case: CostCase, dtype: torch.dtype, implementation: str) -> str:
     operator = main_operator(case)
     if implementation != "auto" or operator is None:
         return "reference" if implementation == "auto" else implementation
-    return implementations(operator, case.geometries[0], dtype, case.device, case.batch)[0]
+    return implementations(operator, main_geometry(case), dtype, case.device, case.batch)[0]
 
 
 def _in_dtype(layers: list[list[Tensor]], dtype: torch.dtype) -> list[list[Tensor]]:
@@ -240,19 +244,25 @@ def _phase(
     def accumulate() -> list[Tensor]:
         approximation = fresh()
         approximation.observe(batches)
+        if isinstance(approximation, EKFAC):
+            return decomposed(approximation)
         return [tensor for layer in approximation.statistics for tensor in layer]
 
     def refresh() -> list[Tensor]:
         state.refresh()
+        if isinstance(state, KFCEigen):
+            return decomposed(state)
         return [tensor for layer in state.inverses for tensor in layer]
 
     def precondition() -> list[Tensor]:
         return [natural for natural in state.precondition(gradients) if natural is not None]
 
     widest = max(max(geometry.patch_dim, geometry.parameters) for geometry in case.geometries)
+    decomposing = equivalent_terms(case.geometries) if isinstance(state, KFCEigen) else 0
+    observing = _longest_sum(case) + (decomposing if isinstance(state, EKFAC) else 0)
     phases: dict[str, tuple[Callable[[], object], Callable[[], list[Tensor]], int]] = {
-        "accumulate": (lambda: state.observe(batches), accumulate, _longest_sum(case)),
-        "refresh": (refresh, refresh, 1),
+        "accumulate": (lambda: state.observe(batches), accumulate, observing),
+        "refresh": (refresh, refresh, max(decomposing, 1)),
         "precondition": (precondition, precondition, widest),
     }
     repeated, once, terms = phases[str(case.phase)]
@@ -261,12 +271,20 @@ def _phase(
         once,
         _chosen(case, dtype, implementation),
         terms,
-        (lambda: worst_condition(state)) if case.phase == "refresh" else (lambda: 1.0),
-        state,
+        (lambda: worst_condition(state)) if case.phase == "refresh" and not decomposing else (lambda: 1.0),
+        _as_it_is(state),
         magnitudes=(lambda: _phase(case, dtype, implementation, None, absolute=True).once())
         if case.phase == "accumulate"
         else None,
     )
+
+
+def _as_it_is(state: Approximation[Any]) -> Approximation[Any]:
+    """Return the state with lists of its own, so that what a phase puts into them is not in it; tensors are shared."""
+    kept = copy.copy(state)
+    kept.statistics = [list(layer) for layer in state.statistics]
+    kept.inverses = [list(layer) for layer in state.inverses]
+    return kept
 
 
 def worst_condition(approximation: Approximation[Any] | NetworkCurvature) -> float:
@@ -280,8 +298,17 @@ def worst_condition(approximation: Approximation[Any] | NetworkCurvature) -> flo
     Returns:
         At least 1.
     """
+    parts = (
+        [part for part, _ in approximation.parts] if isinstance(approximation, NetworkCurvature) else [approximation]
+    )
+    return max((_condition(part) for part in parts), default=1.0)
+
+
+def _condition(part: Approximation[Any]) -> float:
+    if isinstance(part, KFCEigen):
+        return exact_condition(part)
     return max(
-        (sum(damped_condition(matrix, shift) for matrix, shift in layer) for layer in approximation.damped() if layer),
+        (sum(damped_condition(matrix, shift) for matrix, shift in layer) for layer in part.damped() if layer),
         default=1.0,
     )
 
