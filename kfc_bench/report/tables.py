@@ -146,6 +146,10 @@ def feasible_table(results: Results) -> TextTable | None:
     return TextTable(f"Largest sizes whose every phase ran ({device_badge(results)})", header, rows)
 
 
+def _optimizer(row: pd.Series[Any]) -> str:
+    return f"{row['approximation']}, clip {row['clip']:g}" if row["clip"] > 0 else str(row["approximation"])
+
+
 def comparison_table(results: Results) -> TextTable | None:
     """Show each approximation's step beside SGD's, and what it takes to the target."""
     joined = comparison(results.cost, results.trials)
@@ -164,7 +168,7 @@ def comparison_table(results: Results) -> TextTable | None:
             [
                 str(row["network"]),
                 f"{row['batch']:.0f}",
-                str(row["approximation"]),
+                _optimizer(row),
                 seconds(row["step_s"]),
                 ratio(row["step_ratio"]) + interval,
                 size(row["peak_memory_bytes"]),

@@ -90,6 +90,19 @@ def test_every_step_passes_its_gate(approximation, dtype):
     assert opened(case).gate.passed
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # of torch.func.jvp, its own
+def test_a_clipped_step_passes_its_gate_and_is_clipped():
+    case = cost_case(approximation="kfc", phase="step", network="digits_small", clip=1e-9)
+    assert opened(case).gate.passed
+    clipped, free = (
+        build(one, dtype=torch.float64, implementation="reference").once()
+        for one in (case, dataclasses.replace(case, clip=None))
+    )
+    shrunk = [float(one.norm() / other.norm()) for one, other in zip(clipped, free, strict=True)]
+    assert max(shrunk) < 0.1
+    assert shrunk == pytest.approx([shrunk[0]] * len(shrunk))
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @pytest.mark.parametrize("operator", ["input_factor", "diagonal_fisher"])
 def test_operators_pass_in_half_precision(operator, precision):

@@ -46,6 +46,7 @@ class CostCase(Case):
         memory_limit_bytes: Predicted need above which the case is not tried; None for what is free.
         call_limit_s: Predicted seconds a call above which the case is not tried; None for no limit.
         energy: Whether the energy of a call is measured too, which takes a second more.
+        clip: C of a step that clips; None for one that does not, and for all that is no natural gradient's step.
     """
 
     operator: str | None
@@ -69,6 +70,7 @@ class CostCase(Case):
     memory_limit_bytes: int | None
     call_limit_s: float | None = None
     energy: bool = False
+    clip: float | None = None
     experiment: str = field(default="cost", init=False)
 
     @property
@@ -95,7 +97,7 @@ class CostCase(Case):
         return self.layer or self.network or ""
 
     def parameters(self) -> dict[str, Any]:
-        """Return everything but limits and the stopping rule, which do not change what is measured."""
+        """Return everything but limits and the stopping rule, which do not change what is measured, and no clipping."""
         return {
             "operator": self.operator,
             "approximation": self.approximation,
@@ -111,6 +113,7 @@ class CostCase(Case):
             "cache": self.cache,
             "damping": self.damping,
             "periods": [self.statistics_every, self.inverses_every] if self.phase == "step" else None,
+            **({} if self.clip is None else {"clip": self.clip}),
         }
 
     def columns(self) -> dict[str, Any]:
@@ -124,6 +127,7 @@ class CostCase(Case):
             "implementation": self.implementation,
             "fisher": self.fisher if self.phase == "step" else None,
             "phase": self.phase,
+            "clip": self.clip,
             **(_describe(self.geometry) if self.geometry else {}),
             "parameters": sum(geometry.parameters for geometry in self.geometries),
             "batch": self.batch,
@@ -142,6 +146,7 @@ class CostCase(Case):
     def label(self) -> str:
         """For the progress bar."""
         variant = "" if self.implementation == "auto" else f" {self.implementation}"
+        variant += "" if self.clip is None else f" clipped at {self.clip:g}"
         return f"{self._what()}{variant}, {self._where()}, batch {self.batch}"
 
 

@@ -76,7 +76,10 @@ def _limits(table: Table) -> dict[str, Any]:
 
 
 def _limit(table: Table, key: str) -> float:
-    limit = table.take(key, float, 0.0)
+    return _at_least_zero(table, key, table.take(key, float, 0.0))
+
+
+def _at_least_zero(table: Table, key: str, limit: float) -> float:
     if limit < 0:
         raise UserError(f"{table.where}: {key} = {limit} must not be negative; 0 is no limit")
     return limit
@@ -88,6 +91,7 @@ def _axes(table: Table, device: str) -> dict[str, list[Any]]:
         "dtype": table.choices("dtype", DTYPES, "float32"),
         "precision": table.choices("precision", PRECISIONS, "ieee"),
         "fisher": table.choices("fisher", FISHERS, "mc"),
+        "clip": [_at_least_zero(table, "clip", clip) for clip in table.sweep("clip", float, 0.0)],
         "cache": table.choices("cache", get_args(Cache), "cold" if device == "cuda" else "hot"),
     }
 
@@ -113,7 +117,7 @@ def _sweep(table: Table, device: str) -> list[CostCase]:
     table.done()
     _check_implementations(table, axes["implementation"], [operator for operator, _, _ in contestants if operator])
     cases = []
-    for (network, layer, geometry), batch, contestant, implementation, dtype, precision, fisher, cache in product(
+    for (network, layer, geometry), batch, contestant, implementation, dtype, precision, fisher, clip, cache in product(
         places, batches, contestants, *axes.values()
     ):
         operator, approximation, phase = contestant
@@ -132,6 +136,7 @@ def _sweep(table: Table, device: str) -> list[CostCase]:
                 precision=cast("Precision", precision),
                 device=device,
                 cache=cast("Cache", cache),
+                clip=clip or None if phase == "step" and approximation != SGD else None,
                 **limits,
             )
         )

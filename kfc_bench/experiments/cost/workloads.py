@@ -362,6 +362,7 @@ def _natural_training(case: CostCase, dtype: torch.dtype, implementation: str) -
         fisher=case.fisher,
         statistics_every=NEVER,
         inverses_every=NEVER,
+        clip=case.clip,
         implementation=implementation,
     )
     return training, optimizer
