@@ -9,7 +9,7 @@ import torch
 from kfc_bench.curvature import APPROXIMATIONS
 from kfc_bench.experiments.cost import COST
 from kfc_bench.experiments.cost import measurement as module
-from kfc_bench.experiments.cost.case import PHASES
+from kfc_bench.experiments.cost.case import LAYER_PHASES
 from kfc_bench.experiments.cost.measurement import (
     LONGEST_WARMUP_S,
     WARMUP_S,
@@ -31,7 +31,6 @@ from tests.experiments.cost_cases import GROUPED, PLAIN, cost_case, journalled
 from tests.measure.fakes import FakeTelemetry
 
 CONTESTANTS = ["sgd", *(name for name in APPROXIMATIONS if name != "identity")]
-LAYER_PHASES = [phase for phase in PHASES if phase != "step"]
 every_geometry = pytest.mark.parametrize("geometry", [PLAIN, GROUPED], ids=["plain", "groups"])
 MEASURED = (
     "implementation",

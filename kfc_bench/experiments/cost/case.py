@@ -15,8 +15,18 @@ from kfc_bench.measure.visits import StoppingRule
 from kfc_bench.problems.networks import layer_geometries
 from kfc_kernels import ConvGeometry
 
-Phase = Literal["accumulate", "refresh", "precondition", "step"]
-PHASES: tuple[Phase, ...] = get_args(Phase)
+LayerPhase = Literal["accumulate", "refresh", "precondition"]
+"""Measured on a layer or a network, from drawn numbers."""
+
+NetworkPhase = Literal["step", "forward", "backward", "statistics", "clip", "update"]
+"""Measured on a network: a whole training step, and what `step_phases` finds in one beside the phases above."""
+
+Phase = LayerPhase | NetworkPhase
+LAYER_PHASES: tuple[LayerPhase, ...] = get_args(LayerPhase)
+NETWORK_PHASES: tuple[NetworkPhase, ...] = get_args(NetworkPhase)
+PHASES: tuple[Phase, ...] = (*LAYER_PHASES, *NETWORK_PHASES)
+SAMPLED = ("step", "statistics")
+"""Phases that backpropagate vectors of the likelihood."""
 SGD = "sgd"
 
 
@@ -125,7 +135,7 @@ class CostCase(Case):
             "layer": self.layer,
             "approximation": self.approximation,
             "implementation": self.implementation,
-            "fisher": self.fisher if self.phase == "step" else None,
+            "fisher": self.fisher if self.phase in SAMPLED else None,
             "phase": self.phase,
             "clip": self.clip,
             **(_describe(self.geometry) if self.geometry else {}),
@@ -138,8 +148,11 @@ class CostCase(Case):
 
     @property
     def group(self) -> str:
-        """All that is compared: the same layer or network, batch, phase or operator, precision, cache."""
-        kind = self.operator or self.phase
+        """All that is compared: the same layer or network, batch, phase or operator, precision, cache.
+
+        What a step consists of stands beside the step.
+        """
+        kind = self.operator or ("step" if self.phase in NETWORK_PHASES else self.phase)
         return f"{self._where()} {kind} batch {self.batch} {self.dtype} {self.precision} {self.cache}"
 
     @property

@@ -19,12 +19,13 @@ from kfc_bench.contestants import contestants
 from kfc_bench.curvature import APPROXIMATIONS, Approximation, LayerBatch, NetworkCurvature
 from kfc_bench.curvature.ekfac import EKFAC
 from kfc_bench.curvature.kfc_eigen import KFCEigen
-from kfc_bench.experiments.cost.case import SGD, CostCase
+from kfc_bench.experiments.cost.case import NETWORK_PHASES, SGD, CostCase
 from kfc_bench.experiments.cost.eigen import decomposed, equivalent_terms, exact_condition
 from kfc_bench.experiments.cost.work import main_geometry, main_operator
 from kfc_bench.measure.clock import Clock, clock_for
 from kfc_bench.measure.correctness import damped_condition
 from kfc_bench.optim import NaturalGradient
+from kfc_bench.optim.clipping import FisherClip, clip_coefficient
 from kfc_bench.problems.networks import NETWORKS
 from kfc_kernels import ConvGeometry
 from kfc_kernels.catalogue import implementations
@@ -35,6 +36,10 @@ NO_SUMS = ("damped_inverse", "precondition_diagonal")
 """Operators that divide, so that absolute operands do not bound them."""
 
 STEP_LR = 1e-3
+CLIP = 0.3
+CLIP_SHARE = 0.25
+"""As the paper's KFC-pre has them."""
+
 NEVER = 10**9
 
 
@@ -90,6 +95,8 @@ def build(
         return _operator(case, case.operator, dtype, implementation)
     if case.phase == "step":
         return _sgd_step(case, dtype) if case.approximation == SGD else _step(case, dtype, implementation)
+    if case.phase in NETWORK_PHASES:
+        return _part_of_step(case, dtype, implementation)
     return _phase(case, dtype, implementation, given)
 
 
@@ -404,6 +411,76 @@ def _step(case: CostCase, dtype: torch.dtype, implementation: str) -> Workload:
         _chosen(case, dtype, implementation),
         _longest_sum(case),
         lambda: worst_condition(optimizer.curvature),
+        with_host=True,
+    )
+
+
+def _part_of_step(case: CostCase, dtype: torch.dtype, implementation: str) -> Workload:
+    """Build what a step consists of beside the phases of its approximation, on the same network and batch."""
+    if case.phase == "statistics":
+        return _statistics(case, dtype, implementation)
+    training = _Training(case, dtype)
+    parameters = [parameter for parameter in training.model.parameters() if parameter.requires_grad]
+    clip = FisherClip(training.model, "categorical", "mean", CLIP_SHARE)
+    loss, _ = training.forward()
+
+    def backward() -> list[Tensor]:
+        return [gradient.flatten() for gradient in torch.autograd.grad(loss, parameters, retain_graph=True)]
+
+    direction = [
+        STEP_LR * gradient.view_as(parameter) for gradient, parameter in zip(backward(), parameters, strict=True)
+    ]
+    for parameter, vector in zip(parameters, direction, strict=True):
+        parameter.grad = vector
+    optimizer = torch.optim.SGD(parameters, lr=STEP_LR, momentum=0.9)
+
+    @torch.no_grad()
+    def clipping() -> list[Tensor]:
+        nu = clip.quadratic(parameters, direction, case.batch, None)
+        return [*torch._foreach_mul(direction, clip_coefficient(nu, case.clip or CLIP)), nu]
+
+    def updating() -> list[Tensor]:
+        optimizer.state.clear()
+        optimizer.step()
+        return _directions(optimizer)
+
+    calls: dict[str, tuple[Callable[[], object], Callable[[], list[Tensor]]]] = {
+        "forward": (training.forward, lambda: [training.forward()[1].detach()]),
+        "backward": (backward, backward),
+        "clip": (clipping, clipping),
+        "update": (optimizer.step, updating),
+    }
+    repeated, once = calls[str(case.phase)]
+    return Workload([(1.0, repeated)], once, "torch", _longest_sum(case), with_host=True)
+
+
+def _statistics(case: CostCase, dtype: torch.dtype, implementation: str) -> Workload:
+    """Build what statistics add to a step's two passes: a sample is passes with them, less passes without."""
+    training, optimizer = _natural_training(case, dtype, implementation)
+
+    def passes(*, statistics: bool) -> None:
+        optimizer.request(statistics=statistics)
+        optimizer.zero_grad()
+        loss, logits = training.forward()
+        optimizer.backward(loss, logits)
+
+    passes(statistics=True)
+    optimizer.step()
+
+    def once() -> list[Tensor]:
+        fresh, natural = _natural_training(case, dtype, implementation)
+        loss, logits = fresh.forward()
+        natural.backward(loss, logits)
+        ((part, _),) = natural.curvature.parts
+        return (
+            decomposed(part) if isinstance(part, EKFAC) else [tensor for layer in part.statistics for tensor in layer]
+        )
+
+    return Workload(
+        [(1.0, partial(passes, statistics=True)), (-1.0, partial(passes, statistics=False))],
+        once,
+        _chosen(case, dtype, implementation),
+        _longest_sum(case) + (equivalent_terms(case.geometries) if case.approximation == "ekfac" else 0),
         with_host=True,
     )
 
