@@ -55,7 +55,7 @@ NUMBERS = (
     *("validation_error", "test_loss", "test_error"),
 )
 
-LINE = ["approximation", "implementation", "fisher", "dtype", "precision"]
+LINE = ["approximation", "implementation", "fisher", "clip", "dtype", "precision"]
 """Points that agree in these are joined by a line."""
 
 POINT_COLUMNS = [*LINE, "phase", "batch", "measure", "value", "low", "high", "status", "reason"]

@@ -57,9 +57,13 @@ class EKFAC(KFCEigen):
 
     @staticmethod
     def predicted_bytes(geometries: Sequence[ConvGeometry], batch: int, vectors: int, element_size: int) -> PhaseBytes:
-        """Predict: KFC's factors and their bases; the correction holds a layer's per-example gradients, rotated."""
+        """Predict: factors, bases and diagonals throughout, while a factor forms or example gradients are rotated."""
         eigen = KFCEigen.predicted_bytes(geometries, batch, vectors, element_size)
         layers = [Footprint(geometry, batch, vectors, element_size) for geometry in geometries]
         parameters = element_size * sum(geometry.parameters for geometry in geometries)
         rotating = max(max(layer.forming, 2 * layer.example_gradients) for layer in layers)
-        return PhaseBytes(eigen.accumulate + eigen.refresh + parameters + rotating, eigen.refresh, eigen.precondition)
+        factors = element_size * sum(
+            geometry.groups * (geometry.patch_dim**2 + geometry.group_outputs**2) for geometry in geometries
+        )
+        forming = max(eigen.accumulate, factors + rotating)
+        return PhaseBytes(forming + eigen.refresh + parameters, eigen.refresh, eigen.precondition)

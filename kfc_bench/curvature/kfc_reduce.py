@@ -37,11 +37,19 @@ class KFCReduce(KFC):
 
     @staticmethod
     def predicted_bytes(geometries: Sequence[ConvGeometry], batch: int, vectors: int, element_size: int) -> PhaseBytes:
-        """Predict: as KFC, whose plain form of the input factor gathers patches too."""
+        """Predict: KFC's factors, from one layer's patches or from sums over positions, each twice while it forms."""
         expand = KFC.predicted_bytes(geometries, batch, vectors, element_size)
-        sums = max(
-            element_size * batch * geometry.groups * geometry.patch_dim
-            + Footprint(geometry, batch, vectors, element_size).gathering
+        layers = [Footprint(geometry, batch, vectors, element_size) for geometry in geometries]
+        sizes = [
+            element_size * geometry.groups * size**2
             for geometry in geometries
+            for size in (geometry.patch_dim, geometry.group_outputs)
+        ]
+        largest = max(
+            max(
+                layer.gathering + element_size * batch * layer.geometry.groups * layer.geometry.patch_dim,
+                element_size * vectors * batch * layer.geometry.out_channels,
+            )
+            for layer in layers
         )
-        return PhaseBytes(max(expand.accumulate, sums), expand.refresh, expand.precondition)
+        return PhaseBytes(sum(sizes) + max(sizes) + largest, expand.refresh, expand.precondition)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from kfc_bench.curvature.approximation import PhaseBytes
 from kfc_bench.curvature.batch import LayerBatch
+from kfc_bench.curvature.footprint import Footprint, inverting
 from kfc_bench.curvature.sua import SUA, channel_factor
 from kfc_kernels import ConvGeometry
 
@@ -33,5 +34,9 @@ class PRONG(SUA):
 
     @staticmethod
     def predicted_bytes(geometries: Sequence[ConvGeometry], batch: int, vectors: int, element_size: int) -> PhaseBytes:
-        """Predict: as SUA, whose output factors are not there."""
-        return SUA.predicted_bytes(geometries, batch, vectors, element_size)
+        """Predict: one layer's inputs once more, their coordinate 1 beside them, factors of channels throughout."""
+        sizes = [(geometry.groups, geometry.in_channels // geometry.groups + 1) for geometry in geometries]
+        factors = element_size * sum(groups * size**2 for groups, size in sizes)
+        gradients = element_size * sum(geometry.parameters for geometry in geometries)
+        largest = max(Footprint(geometry, batch, vectors, element_size).inputs for geometry in geometries)
+        return PhaseBytes(2 * factors + 2 * largest, 3 * element_size * inverting(sizes), 4 * gradients)

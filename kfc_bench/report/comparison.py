@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from kfc_bench.report.names import APPROXIMATIONS
 from kfc_bench.report.pairs import paired
 from kfc_bench.results.schema import VISIT_COLUMNS
 
@@ -22,6 +23,7 @@ COMPARISON_COLUMNS = [
     "dtype",
     "precision",
     "approximation",
+    "clip",
     "step_s",
     "step_ratio",
     "step_ratio_low",
@@ -83,6 +85,7 @@ def step_costs(cost: pd.DataFrame) -> pd.DataFrame:
         [
             *STEP_KEY,
             "approximation",
+            "clip",
             "step_s",
             "step_ratio",
             "step_ratio_low",
@@ -145,9 +148,13 @@ def comparison(cost: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per network, batch and approximation, `COMPARISON_COLUMNS`.
     """
-    words = dict.fromkeys(["env_id", "device", "network", "approximation"], object)
-    steps, times = step_costs(cost).astype(words), times_to_target(trials).astype(words)
-    joined = steps.merge(times, on=[*TRIAL_KEY, "approximation"], how="outer", sort=False)
-    order = {name: rank for rank, name in enumerate([SGD, "kfc", "diagonal", "block_diagonal", "exact"])}
+    words: dict[str, type] = dict.fromkeys(["env_id", "device", "network", "approximation"], object)
+    words["clip"] = float
+    # No trial clips.
+    steps, times = step_costs(cost).astype(words), times_to_target(trials).assign(clip=math.nan).astype(words)
+    joined = steps.merge(times, on=[*TRIAL_KEY, "approximation", "clip"], how="outer", sort=False)
+    order = {name: rank for rank, name in enumerate([SGD, *APPROXIMATIONS])}
     joined["rank"] = joined["approximation"].map(order).fillna(len(order))
-    return joined.sort_values(["network", "batch", "rank"], kind="stable")[COMPARISON_COLUMNS].reset_index(drop=True)
+    return joined.sort_values(["network", "batch", "rank", "clip"], kind="stable", na_position="first")[
+        COMPARISON_COLUMNS
+    ].reset_index(drop=True)

@@ -11,10 +11,9 @@ from kfc_bench.report.files import write_text
 from kfc_bench.report.inverses import family_table, refresh_table
 from kfc_bench.report.lead import lead_tables
 from kfc_bench.report.machine import ceilings_table, environment_table
-from kfc_bench.report.names import has_peers, is_whole_pass
+from kfc_bench.report.names import APPROXIMATIONS, has_peers, is_whole_pass
 from kfc_bench.report.operators import LEAST_VISITS, correctness_table, operator_tables
 from kfc_bench.report.tables import (
-    APPROXIMATIONS,
     TextTable,
     comparison_table,
     cost_table,

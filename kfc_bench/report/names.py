@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
+APPROXIMATIONS = (
+    *("kfc", "kfc_reduce", "kfc_eigen", "ekfac", "sua", "prong"),
+    *("diagonal", "mini_block", "block_diagonal", "exact"),
+)
+"""In the order of every table: a report is written without `kfc_bench.curvature`, and torch."""
+
 PLAIN_FORMULAS = (
     "unfold_matmul",
     "unfold_einsum",

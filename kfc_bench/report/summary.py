@@ -7,8 +7,8 @@ from rich.console import Console
 from kfc_bench.report.contests import contest_tables
 from kfc_bench.report.inverses import family_table, refresh_table
 from kfc_bench.report.lead import lead_tables
+from kfc_bench.report.names import APPROXIMATIONS
 from kfc_bench.report.tables import (
-    APPROXIMATIONS,
     TextTable,
     comparison_table,
     cost_table,

@@ -13,6 +13,7 @@ from rich.table import Table as RichTable
 
 from kfc_bench.report.comparison import comparison
 from kfc_bench.report.feasible import SETTING, feasible_sizes
+from kfc_bench.report.names import APPROXIMATIONS
 from kfc_bench.report.units import ratio, seconds, size, three
 from kfc_bench.results.frames import Results
 from kfc_bench.results.schema import STATUSES
@@ -21,8 +22,6 @@ T = TypeVar("T")
 
 PHASES = ("accumulate", "refresh", "precondition")
 HOW = ("dtype", "precision", "cache")
-APPROXIMATIONS = ("kfc", "diagonal", "block_diagonal", "exact")
-
 WIDE = 200
 """Columns of a table that no terminal limits."""
 
@@ -147,6 +146,10 @@ def feasible_table(results: Results) -> TextTable | None:
     return TextTable(f"Largest sizes whose every phase ran ({device_badge(results)})", header, rows)
 
 
+def _optimizer(row: pd.Series[Any]) -> str:
+    return f"{row['approximation']}, clip {row['clip']:g}" if row["clip"] > 0 else str(row["approximation"])
+
+
 def comparison_table(results: Results) -> TextTable | None:
     """Show each approximation's step beside SGD's, and what it takes to the target."""
     joined = comparison(results.cost, results.trials)
@@ -165,7 +168,7 @@ def comparison_table(results: Results) -> TextTable | None:
             [
                 str(row["network"]),
                 f"{row['batch']:.0f}",
-                str(row["approximation"]),
+                _optimizer(row),
                 seconds(row["step_s"]),
                 ratio(row["step_ratio"]) + interval,
                 size(row["peak_memory_bytes"]),

@@ -25,6 +25,7 @@ COST_COLUMNS = (
     "implementation",
     "fisher",
     "phase",
+    "clip",
     "in_channels",
     "out_channels",
     "size",

@@ -9,8 +9,8 @@ from kfc_bench.problems.networks import layer_geometries
 from kfc_kernels import ConvGeometry
 
 MATTERS = 2**20
-SMALL = "kfc diagonal block_diagonal exact"
-LARGE = "kfc diagonal"
+SMALL = " ".join(name for name in APPROXIMATIONS if name != "identity")
+LARGE = " ".join(name for name in APPROXIMATIONS if name not in ("block_diagonal", "exact", "identity"))
 CASES = {
     "conv-padded-bias": ([ConvGeometry.conv(6, 10, (14, 14), 3, padding=1, bias=True)], SMALL),
     "conv-strided": ([ConvGeometry.conv(6, 10, (28, 28), 3, stride=2, padding=1)], SMALL),

@@ -13,7 +13,7 @@ LOOKS = looks.looks(looks.COLOURS)
 
 
 def points(measure, phase, **changes):
-    frame = data.tidy(pd.DataFrame(COSTS)).assign(fisher=None, **changes)
+    frame = data.tidy(pd.DataFrame(COSTS)).assign(fisher=None, clip=None, **changes)
     found = data.cost_points(frame[frame["phase"] == phase], relative=False)
     return found[found["measure"] == measure]
 

@@ -7,6 +7,7 @@ import warnings
 import pandas as pd
 import pytest
 
+from kfc_bench.report.names import APPROXIMATIONS
 from tests.dashboard.folders import COSTS, TRIALS, cost, trial, write_run
 
 data = pytest.importorskip("kfc_dashboard.data")
@@ -150,6 +151,14 @@ def test_a_name_keeps_its_colour():
     assert looks.looks(["kfc"])["kfc"] == every["kfc"]
     assert list(every) == ["sgd", "kfc", "exact", "one", "other"]
     assert len({look.colour for look in every.values()}) == 5
+
+
+def test_every_approximation_has_a_look_of_its_own():
+    assert list(looks.COLOURS) == ["sgd", *APPROXIMATIONS]
+    drawn = looks.looks(looks.COLOURS).values()
+    for part in ("label", "colour", "shape"):
+        assert len({getattr(look, part) for look in drawn}) == len(APPROXIMATIONS) + 1
+    assert not {look.colour for look in drawn} & set(looks.SPARE_COLOURS)
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,16 @@ EXPANSIONS = {
         ),
         8,
     ),
+    "clipping": (
+        sweep(
+            'approximation = ["kfc", "sgd"]',
+            'phase = ["precondition", "step"]',
+            'network = "digits"',
+            "batch = 4",
+            "clip = [0.0, 0.3, 1.0]",
+        ),
+        2 + 3 + 1,
+    ),
     "duplicates": (
         sweep('operator = ["input_factor", "output_factor"]', LAYER, "batch = [4, 8]")
         + sweep('operator = "input_factor"', LAYER, "batch = [8, 16]"),
@@ -209,6 +219,10 @@ MISTAKES = {
         sweep('operator = "input_factor"', LAYER.replace("kernel = 3", "kernel = 9"), "batch = 1"),
         "does not fit",
     ),
+    "clip": (
+        sweep('approximation = "kfc"', 'phase = "step"', 'network = "digits"', "batch = 1", "clip = -0.3"),
+        "clip = -0.3 must not be negative",
+    ),
     "no-sweep": ("[defaults]\n", "key 'sweep' is missing"),
 }
 
@@ -257,6 +271,12 @@ def test_periods_change_a_step():
     assert dataclasses.replace(step, statistics_every=5).case_id != step.case_id
 
 
+def test_clipping_changes_a_step_and_its_absence_is_not_in_a_case_s_name():
+    step = cost_case(approximation="kfc", phase="step", network="digits")
+    assert dataclasses.replace(step, clip=0.3).case_id != step.case_id
+    assert step.case_id == "3d5367f1b887cdea"
+
+
 def test_case_ids_are_the_same_in_every_process():
     script = (
         "from tests.experiments.cost_cases import cost_case\n"
@@ -289,6 +309,7 @@ COLUMNS = [
     cost_case(approximation="kfc", phase="refresh", geometry=ConvGeometry.linear(3, 4, bias=True)),
     cost_case(operator="input_factor", geometry=ConvGeometry.conv(2, 2, (5, 4), 2, padding="same")),
     cost_case(approximation="sgd", phase="step", network="cifar10"),
+    cost_case(approximation="kfc", phase="step", network="digits", clip=0.3),
 ]
 
 
@@ -296,5 +317,6 @@ COLUMNS = [
 def test_columns_fit_the_schema(case):
     columns = journalled(case, {"status": "ok"})
     assert columns["parameters"] == sum(geometry.parameters for geometry in case.geometries)
+    assert columns["clip"] == case.clip
     assert columns["fisher"] == ("mc" if case.phase == "step" else None)
     assert json.loads(json.dumps(columns)) == columns

@@ -3,6 +3,8 @@ import io
 import pytest
 from rich.console import Console
 
+from kfc_bench import curvature
+from kfc_bench.report.names import APPROXIMATIONS
 from kfc_bench.report.summary import print_summary, tables
 from kfc_bench.report.tables import TextTable, device_badge, health_line
 from kfc_bench.results.frames import load_results
@@ -73,6 +75,21 @@ def test_the_comparison_with_sgd(tmp_path):
     ]
 
 
+def test_clipped_steps_stand_below_the_others_and_were_in_no_trial(tmp_path):
+    records = [
+        step_record("sgd", (1e-3, 8e-4, 2e-3)),
+        step_record("kfc", (3e-3, 3e-3, 3e-3), clip=0.3) | {"case_id": "clipped"},
+        step_record("kfc", (2e-3, 1.6e-3, 4e-3)),
+        trial_record("kfc", 1, 6, 1.5),
+    ]
+    rows = rows_of(tmp_path, records)
+    assert [(row[2], row[3], row[6]) for row in rows] == [
+        ("sgd", "1 ms", "-"),
+        ("kfc", "2 ms", "6"),
+        ("kfc, clip 0.3", "3 ms", "-"),
+    ]
+
+
 def test_a_step_without_sgd_or_trials(tmp_path):
     assert rows_of(tmp_path, [step_record("kfc", (2e-3, 1.6e-3, 4e-3))]) == [
         ["digits", "64", "kfc", "2 ms", "-", "1 KiB", "-", "-", "-", "-", "-"]
@@ -117,3 +134,7 @@ def test_a_table_in_the_terminal_and_in_markdown(tmp_path):
     print_summary(results, Console(file=out, width=200))
     for word in ("Against tuned SGD", "step / SGD", "2x [0.8, 5]", "2 ok"):
         assert word in out.getvalue()
+
+
+def test_every_approximation_has_its_place_in_the_tables():
+    assert [*APPROXIMATIONS, "identity"] == list(curvature.APPROXIMATIONS)

@@ -15,8 +15,18 @@ from kfc_bench.measure.visits import StoppingRule
 from kfc_bench.problems.networks import layer_geometries
 from kfc_kernels import ConvGeometry
 
-Phase = Literal["accumulate", "refresh", "precondition", "step"]
-PHASES: tuple[Phase, ...] = get_args(Phase)
+LayerPhase = Literal["accumulate", "refresh", "precondition"]
+"""Measured on a layer or a network, from drawn numbers."""
+
+NetworkPhase = Literal["step", "forward", "backward", "statistics", "clip", "update"]
+"""Measured on a network: a whole training step, and what `step_phases` finds in one beside the phases above."""
+
+Phase = LayerPhase | NetworkPhase
+LAYER_PHASES: tuple[LayerPhase, ...] = get_args(LayerPhase)
+NETWORK_PHASES: tuple[NetworkPhase, ...] = get_args(NetworkPhase)
+PHASES: tuple[Phase, ...] = (*LAYER_PHASES, *NETWORK_PHASES)
+SAMPLED = ("step", "statistics")
+"""Phases that backpropagate vectors of the likelihood."""
 SGD = "sgd"
 
 
@@ -46,6 +56,7 @@ class CostCase(Case):
         memory_limit_bytes: Predicted need above which the case is not tried; None for what is free.
         call_limit_s: Predicted seconds a call above which the case is not tried; None for no limit.
         energy: Whether the energy of a call is measured too, which takes a second more.
+        clip: C of a step that clips; None for one that does not, and for all that is no natural gradient's step.
     """
 
     operator: str | None
@@ -69,6 +80,7 @@ class CostCase(Case):
     memory_limit_bytes: int | None
     call_limit_s: float | None = None
     energy: bool = False
+    clip: float | None = None
     experiment: str = field(default="cost", init=False)
 
     @property
@@ -95,7 +107,7 @@ class CostCase(Case):
         return self.layer or self.network or ""
 
     def parameters(self) -> dict[str, Any]:
-        """Return everything but limits and the stopping rule, which do not change what is measured."""
+        """Return everything but limits and the stopping rule, which do not change what is measured, and no clipping."""
         return {
             "operator": self.operator,
             "approximation": self.approximation,
@@ -111,6 +123,7 @@ class CostCase(Case):
             "cache": self.cache,
             "damping": self.damping,
             "periods": [self.statistics_every, self.inverses_every] if self.phase == "step" else None,
+            **({} if self.clip is None else {"clip": self.clip}),
         }
 
     def columns(self) -> dict[str, Any]:
@@ -122,8 +135,9 @@ class CostCase(Case):
             "layer": self.layer,
             "approximation": self.approximation,
             "implementation": self.implementation,
-            "fisher": self.fisher if self.phase == "step" else None,
+            "fisher": self.fisher if self.phase in SAMPLED else None,
             "phase": self.phase,
+            "clip": self.clip,
             **(_describe(self.geometry) if self.geometry else {}),
             "parameters": sum(geometry.parameters for geometry in self.geometries),
             "batch": self.batch,
@@ -134,14 +148,18 @@ class CostCase(Case):
 
     @property
     def group(self) -> str:
-        """All that is compared: the same layer or network, batch, phase or operator, precision, cache."""
-        kind = self.operator or self.phase
+        """All that is compared: the same layer or network, batch, phase or operator, precision, cache.
+
+        What a step consists of stands beside the step.
+        """
+        kind = self.operator or ("step" if self.phase in NETWORK_PHASES else self.phase)
         return f"{self._where()} {kind} batch {self.batch} {self.dtype} {self.precision} {self.cache}"
 
     @property
     def label(self) -> str:
         """For the progress bar."""
         variant = "" if self.implementation == "auto" else f" {self.implementation}"
+        variant += "" if self.clip is None else f" clipped at {self.clip:g}"
         return f"{self._what()}{variant}, {self._where()}, batch {self.batch}"
 
 

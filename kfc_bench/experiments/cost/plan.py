@@ -10,7 +10,7 @@ from kfc_bench.curvature import APPROXIMATIONS
 from kfc_bench.curvature.likelihoods import FISHERS, Fisher
 from kfc_bench.errors import UserError
 from kfc_bench.experiments.base import KnownCases
-from kfc_bench.experiments.cost.case import PHASES, SGD, CostCase, Phase
+from kfc_bench.experiments.cost.case import NETWORK_PHASES, PHASES, SGD, CostCase, Phase
 from kfc_bench.experiments.cost.places import layers, networks
 from kfc_bench.experiments.table import Table
 from kfc_bench.measure.clock import Cache
@@ -76,7 +76,10 @@ def _limits(table: Table) -> dict[str, Any]:
 
 
 def _limit(table: Table, key: str) -> float:
-    limit = table.take(key, float, 0.0)
+    return _at_least_zero(table, key, table.take(key, float, 0.0))
+
+
+def _at_least_zero(table: Table, key: str, limit: float) -> float:
     if limit < 0:
         raise UserError(f"{table.where}: {key} = {limit} must not be negative; 0 is no limit")
     return limit
@@ -88,6 +91,7 @@ def _axes(table: Table, device: str) -> dict[str, list[Any]]:
         "dtype": table.choices("dtype", DTYPES, "float32"),
         "precision": table.choices("precision", PRECISIONS, "ieee"),
         "fisher": table.choices("fisher", FISHERS, "mc"),
+        "clip": [_at_least_zero(table, "clip", clip) for clip in table.sweep("clip", float, 0.0)],
         "cache": table.choices("cache", get_args(Cache), "cold" if device == "cuda" else "hot"),
     }
 
@@ -104,8 +108,13 @@ def _sweep(table: Table, device: str) -> list[CostCase]:
         phases = table.choices("phase", PHASES)
         contestants = [(None, approximation, phase) for phase, approximation in product(phases, approximations)]
         places = networks(table) if "network" in table else layers(table)
-        if "step" in phases and "network" not in table:
-            raise UserError(f"{table.where}: phase 'step' is measured on a network; add network = \"cifar10\", say")
+        for phase in phases:
+            if phase in NETWORK_PHASES and "network" not in table:
+                raise UserError(
+                    f'{table.where}: phase {phase!r} is measured on a network; add network = "cifar10", say'
+                )
+        if SGD in approximations and {"statistics", "clip"} & set(phases):
+            raise UserError(f"{table.where}: SGD has neither statistics nor clipping; leave it out of this sweep")
         if any(precision in ("bf16", "fp16") for precision in axes["precision"]):
             raise UserError(
                 f"{table.where}: precision bf16 and fp16 are for operators; approximations take ieee and tf32"
@@ -113,7 +122,7 @@ def _sweep(table: Table, device: str) -> list[CostCase]:
     table.done()
     _check_implementations(table, axes["implementation"], [operator for operator, _, _ in contestants if operator])
     cases = []
-    for (network, layer, geometry), batch, contestant, implementation, dtype, precision, fisher, cache in product(
+    for (network, layer, geometry), batch, contestant, implementation, dtype, precision, fisher, clip, cache in product(
         places, batches, contestants, *axes.values()
     ):
         operator, approximation, phase = contestant
@@ -132,6 +141,7 @@ def _sweep(table: Table, device: str) -> list[CostCase]:
                 precision=cast("Precision", precision),
                 device=device,
                 cache=cast("Cache", cache),
+                clip=clip or None if phase in ("step", "clip") and approximation != SGD else None,
                 **limits,
             )
         )

@@ -2,32 +2,10 @@
 
 from __future__ import annotations
 
-from kfc_bench.experiments.cost.case import SGD, CostCase
+from kfc_bench.experiments.cost.case import NETWORK_PHASES, SAMPLED, SGD, CostCase
+from kfc_bench.experiments.cost.layer_work import ACCUMULATE, OF_CHANNELS, PRECONDITION, channels_alone, layer_cost
 from kfc_kernels import ConvGeometry
 from kfc_kernels.cost import NOTHING, Cost, inverse_cost, operator_cost
-
-ACCUMULATE = {
-    "kfc": ("input_factor", "output_factor"),
-    "diagonal": ("diagonal_fisher",),
-    "block_diagonal": ("block_fisher",),
-}
-PRECONDITION = {"kfc": "precondition", "diagonal": "precondition_diagonal", "block_diagonal": "precondition_dense"}
-
-
-def _of_layer(case: CostCase, geometry: ConvGeometry, element_size: int) -> Cost:
-    name = str(case.approximation)
-    if case.phase == "accumulate":
-        costs = [
-            operator_cost(operator, geometry, case.batch, element_size=element_size) for operator in ACCUMULATE[name]
-        ]
-        return sum(costs, NOTHING)
-    if case.phase == "precondition":
-        return operator_cost(PRECONDITION[name], geometry, case.batch, element_size=element_size)
-    if name == "kfc":
-        return operator_cost("damped_inverse", geometry, case.batch, element_size=element_size)
-    if name == "block_diagonal":
-        return inverse_cost(geometry.groups, geometry.group_outputs * geometry.patch_dim, element_size)
-    return NOTHING
 
 
 def main_operator(case: CostCase) -> str | None:
@@ -35,8 +13,14 @@ def main_operator(case: CostCase) -> str | None:
     if case.operator is not None:
         return case.operator
     table = {"accumulate": {name: operators[0] for name, operators in ACCUMULATE.items()}, "precondition": PRECONDITION}
-    phase = "accumulate" if case.phase == "step" else str(case.phase)
+    phase = "accumulate" if case.phase in SAMPLED else str(case.phase)
     return table.get(phase, {}).get(str(case.approximation))
+
+
+def main_geometry(case: CostCase) -> ConvGeometry:
+    """Return the layer that the first call of a case's main operator sees."""
+    first = case.geometries[0]
+    return channels_alone(first) if case.approximation in OF_CHANNELS else first
 
 
 def work(case: CostCase) -> Cost | None:
@@ -46,12 +30,12 @@ def work(case: CostCase) -> Cost | None:
         case: The case.
 
     Returns:
-        Its FLOPs and bytes; None for a step, whose forward and backward passes have no cost model here.
+        Its FLOPs and bytes; None for a step and its parts, whose forward and backward passes have no cost model here.
     """
     size = case.operands.itemsize
     if case.operator is not None:
         return operator_cost(case.operator, case.geometries[0], case.batch, element_size=size)
-    if case.phase == "step":
+    if case.phase in NETWORK_PHASES:
         return None
     if case.approximation == SGD:
         return NOTHING
@@ -61,4 +45,7 @@ def work(case: CostCase) -> Cost | None:
             return inverse_cost(1, whole.parameters, size)
         operator = "exact_fisher" if case.phase == "accumulate" else "precondition_dense"
         return operator_cost(operator, whole, case.batch, element_size=size)
-    return sum((_of_layer(case, geometry, size) for geometry in case.geometries), NOTHING)
+    layers = (
+        layer_cost(str(case.approximation), str(case.phase), layer, case.batch, size) for layer in case.geometries
+    )
+    return sum(layers, NOTHING)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -16,11 +17,15 @@ from torch.nn import functional
 import kfc_kernels
 from kfc_bench.contestants import contestants
 from kfc_bench.curvature import APPROXIMATIONS, Approximation, LayerBatch, NetworkCurvature
-from kfc_bench.experiments.cost.case import SGD, CostCase
-from kfc_bench.experiments.cost.work import main_operator
+from kfc_bench.curvature.ekfac import EKFAC
+from kfc_bench.curvature.kfc_eigen import KFCEigen
+from kfc_bench.experiments.cost.case import NETWORK_PHASES, SGD, CostCase
+from kfc_bench.experiments.cost.eigen import decomposed, equivalent_terms, exact_condition
+from kfc_bench.experiments.cost.work import main_geometry, main_operator
 from kfc_bench.measure.clock import Clock, clock_for
 from kfc_bench.measure.correctness import damped_condition
 from kfc_bench.optim import NaturalGradient
+from kfc_bench.optim.clipping import FisherClip, clip_coefficient
 from kfc_bench.problems.networks import NETWORKS
 from kfc_kernels import ConvGeometry
 from kfc_kernels.catalogue import implementations
@@ -31,6 +36,10 @@ NO_SUMS = ("damped_inverse", "precondition_diagonal")
 """Operators that divide, so that absolute operands do not bound them."""
 
 STEP_LR = 1e-3
+CLIP = 0.3
+CLIP_SHARE = 0.25
+"""As the paper's KFC-pre has them."""
+
 NEVER = 10**9
 
 
@@ -86,6 +95,8 @@ def build(
         return _operator(case, case.operator, dtype, implementation)
     if case.phase == "step":
         return _sgd_step(case, dtype) if case.approximation == SGD else _step(case, dtype, implementation)
+    if case.phase in NETWORK_PHASES:
+        return _part_of_step(case, dtype, implementation)
     return _phase(case, dtype, implementation, given)
 
 
@@ -207,7 +218,7 @@ def _chosen(case: CostCase, dtype: torch.dtype, implementation: str) -> str:
     operator = main_operator(case)
     if implementation != "auto" or operator is None:
         return "reference" if implementation == "auto" else implementation
-    return implementations(operator, case.geometries[0], dtype, case.device, case.batch)[0]
+    return implementations(operator, main_geometry(case), dtype, case.device, case.batch)[0]
 
 
 def _in_dtype(layers: list[list[Tensor]], dtype: torch.dtype) -> list[list[Tensor]]:
@@ -240,19 +251,25 @@ def _phase(
     def accumulate() -> list[Tensor]:
         approximation = fresh()
         approximation.observe(batches)
+        if isinstance(approximation, EKFAC):
+            return decomposed(approximation)
         return [tensor for layer in approximation.statistics for tensor in layer]
 
     def refresh() -> list[Tensor]:
         state.refresh()
+        if isinstance(state, KFCEigen):
+            return decomposed(state)
         return [tensor for layer in state.inverses for tensor in layer]
 
     def precondition() -> list[Tensor]:
         return [natural for natural in state.precondition(gradients) if natural is not None]
 
     widest = max(max(geometry.patch_dim, geometry.parameters) for geometry in case.geometries)
+    decomposing = equivalent_terms(case.geometries) if isinstance(state, KFCEigen) else 0
+    observing = _longest_sum(case) + (decomposing if isinstance(state, EKFAC) else 0)
     phases: dict[str, tuple[Callable[[], object], Callable[[], list[Tensor]], int]] = {
-        "accumulate": (lambda: state.observe(batches), accumulate, _longest_sum(case)),
-        "refresh": (refresh, refresh, 1),
+        "accumulate": (lambda: state.observe(batches), accumulate, observing),
+        "refresh": (refresh, refresh, max(decomposing, 1)),
         "precondition": (precondition, precondition, widest),
     }
     repeated, once, terms = phases[str(case.phase)]
@@ -261,12 +278,20 @@ def _phase(
         once,
         _chosen(case, dtype, implementation),
         terms,
-        (lambda: worst_condition(state)) if case.phase == "refresh" else (lambda: 1.0),
-        state,
+        (lambda: worst_condition(state)) if case.phase == "refresh" and not decomposing else (lambda: 1.0),
+        _as_it_is(state),
         magnitudes=(lambda: _phase(case, dtype, implementation, None, absolute=True).once())
         if case.phase == "accumulate"
         else None,
     )
+
+
+def _as_it_is(state: Approximation[Any]) -> Approximation[Any]:
+    """Return the state with lists of its own, so that what a phase puts into them is not in it; tensors are shared."""
+    kept = copy.copy(state)
+    kept.statistics = [list(layer) for layer in state.statistics]
+    kept.inverses = [list(layer) for layer in state.inverses]
+    return kept
 
 
 def worst_condition(approximation: Approximation[Any] | NetworkCurvature) -> float:
@@ -280,8 +305,17 @@ def worst_condition(approximation: Approximation[Any] | NetworkCurvature) -> flo
     Returns:
         At least 1.
     """
+    parts = (
+        [part for part, _ in approximation.parts] if isinstance(approximation, NetworkCurvature) else [approximation]
+    )
+    return max((_condition(part) for part in parts), default=1.0)
+
+
+def _condition(part: Approximation[Any]) -> float:
+    if isinstance(part, KFCEigen):
+        return exact_condition(part)
     return max(
-        (sum(damped_condition(matrix, shift) for matrix, shift in layer) for layer in approximation.damped() if layer),
+        (sum(damped_condition(matrix, shift) for matrix, shift in layer) for layer in part.damped() if layer),
         default=1.0,
     )
 
@@ -335,6 +369,7 @@ def _natural_training(case: CostCase, dtype: torch.dtype, implementation: str) -
         fisher=case.fisher,
         statistics_every=NEVER,
         inverses_every=NEVER,
+        clip=case.clip,
         implementation=implementation,
     )
     return training, optimizer
@@ -376,6 +411,76 @@ def _step(case: CostCase, dtype: torch.dtype, implementation: str) -> Workload:
         _chosen(case, dtype, implementation),
         _longest_sum(case),
         lambda: worst_condition(optimizer.curvature),
+        with_host=True,
+    )
+
+
+def _part_of_step(case: CostCase, dtype: torch.dtype, implementation: str) -> Workload:
+    """Build what a step consists of beside the phases of its approximation, on the same network and batch."""
+    if case.phase == "statistics":
+        return _statistics(case, dtype, implementation)
+    training = _Training(case, dtype)
+    parameters = [parameter for parameter in training.model.parameters() if parameter.requires_grad]
+    clip = FisherClip(training.model, "categorical", "mean", CLIP_SHARE)
+    loss, _ = training.forward()
+
+    def backward() -> list[Tensor]:
+        return [gradient.flatten() for gradient in torch.autograd.grad(loss, parameters, retain_graph=True)]
+
+    direction = [
+        STEP_LR * gradient.view_as(parameter) for gradient, parameter in zip(backward(), parameters, strict=True)
+    ]
+    for parameter, vector in zip(parameters, direction, strict=True):
+        parameter.grad = vector
+    optimizer = torch.optim.SGD(parameters, lr=STEP_LR, momentum=0.9)
+
+    @torch.no_grad()
+    def clipping() -> list[Tensor]:
+        nu = clip.quadratic(parameters, direction, case.batch, None)
+        return [*torch._foreach_mul(direction, clip_coefficient(nu, case.clip or CLIP)), nu]
+
+    def updating() -> list[Tensor]:
+        optimizer.state.clear()
+        optimizer.step()
+        return _directions(optimizer)
+
+    calls: dict[str, tuple[Callable[[], object], Callable[[], list[Tensor]]]] = {
+        "forward": (training.forward, lambda: [training.forward()[1].detach()]),
+        "backward": (backward, backward),
+        "clip": (clipping, clipping),
+        "update": (optimizer.step, updating),
+    }
+    repeated, once = calls[str(case.phase)]
+    return Workload([(1.0, repeated)], once, "torch", _longest_sum(case), with_host=True)
+
+
+def _statistics(case: CostCase, dtype: torch.dtype, implementation: str) -> Workload:
+    """Build what statistics add to a step's two passes: a sample is passes with them, less passes without."""
+    training, optimizer = _natural_training(case, dtype, implementation)
+
+    def passes(*, statistics: bool) -> None:
+        optimizer.request(statistics=statistics)
+        optimizer.zero_grad()
+        loss, logits = training.forward()
+        optimizer.backward(loss, logits)
+
+    passes(statistics=True)
+    optimizer.step()
+
+    def once() -> list[Tensor]:
+        fresh, natural = _natural_training(case, dtype, implementation)
+        loss, logits = fresh.forward()
+        natural.backward(loss, logits)
+        ((part, _),) = natural.curvature.parts
+        return (
+            decomposed(part) if isinstance(part, EKFAC) else [tensor for layer in part.statistics for tensor in layer]
+        )
+
+    return Workload(
+        [(1.0, partial(passes, statistics=True)), (-1.0, partial(passes, statistics=False))],
+        once,
+        _chosen(case, dtype, implementation),
+        _longest_sum(case) + (equivalent_terms(case.geometries) if case.approximation == "ekfac" else 0),
         with_host=True,
     )
 
