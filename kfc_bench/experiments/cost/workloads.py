@@ -25,7 +25,7 @@ from kfc_bench.experiments.cost.work import main_geometry, main_operator
 from kfc_bench.measure.clock import Clock, clock_for
 from kfc_bench.measure.correctness import damped_condition
 from kfc_bench.optim import NaturalGradient
-from kfc_bench.optim.clipping import FisherClip, clip_coefficient
+from kfc_bench.optim.clipping import FisherClip
 from kfc_bench.problems.networks import NETWORKS
 from kfc_kernels import ConvGeometry
 from kfc_kernels.catalogue import implementations
@@ -359,8 +359,10 @@ def _directions(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     ]
 
 
-def _natural_training(case: CostCase, dtype: torch.dtype, implementation: str) -> tuple[_Training, NaturalGradient]:
-    training = _Training(case, dtype)
+def _natural_training(
+    case: CostCase, dtype: torch.dtype, implementation: str, *, channels_last: bool = False
+) -> tuple[_Training, NaturalGradient]:
+    training = _Training(case, dtype, channels_last=channels_last)
     optimizer = NaturalGradient(
         training.model,
         STEP_LR,
@@ -376,19 +378,31 @@ def _natural_training(case: CostCase, dtype: torch.dtype, implementation: str) -
 
 
 def _step(case: CostCase, dtype: torch.dtype, implementation: str) -> Workload:
-    """Build a step whose sample is the mean over one cycle of periods, each kind of step timed by itself."""
-    training, optimizer = _natural_training(case, dtype, implementation)
+    """Build a step whose sample is the mean over one cycle of periods, each kind of step timed by itself.
 
-    def step(*, statistics: bool, inverses: bool) -> None:
-        if statistics or inverses:
+    Contiguous and channels-last are tried, as for SGD, and the faster is taken.
+    """
+
+    def stepper(*, channels_last: bool) -> tuple[NaturalGradient, Callable[..., None]]:
+        training, optimizer = _natural_training(case, dtype, implementation, channels_last=channels_last)
+
+        def step(*, statistics: bool = False, inverses: bool = False) -> None:
             optimizer.request(statistics=statistics, inverses=inverses)
-        optimizer.zero_grad()
-        loss, logits = training.forward()
-        optimizer.backward(loss, logits)
-        optimizer.step()
+            optimizer.zero_grad()
+            loss, logits = training.forward()
+            optimizer.backward(loss, logits)
+            optimizer.step()
+
+        step(statistics=True, inverses=True)
+        return optimizer, step
+
+    layouts = (False, True) if dtype == case.torch_dtype else (False,)
+    steppers = [stepper(channels_last=channels_last) for channels_last in layouts]
+    quickest = _quickest([step for _, step in steppers], clock_for(case.device, case.cache, held=False))
+    (optimizer, step), channels_last = steppers[quickest], layouts[quickest]
 
     def once() -> list[Tensor]:
-        fresh, natural = _natural_training(case, dtype, implementation)
+        fresh, natural = _natural_training(case, dtype, implementation, channels_last=channels_last)
         loss, logits = fresh.forward()
         natural.backward(loss, logits)
         natural.step()
@@ -403,7 +417,6 @@ def _step(case: CostCase, dtype: torch.dtype, implementation: str) -> Workload:
     def part(statistics: bool, inverses: bool) -> Callable[[], object]:
         return lambda: step(statistics=statistics, inverses=inverses)
 
-    step(statistics=True, inverses=True)
     parts = [(count / cycle, part(*kind)) for kind, count in kinds.items()]
     return Workload(
         parts,
@@ -421,8 +434,8 @@ def _part_of_step(case: CostCase, dtype: torch.dtype, implementation: str) -> Wo
         return _statistics(case, dtype, implementation)
     training = _Training(case, dtype)
     parameters = [parameter for parameter in training.model.parameters() if parameter.requires_grad]
-    clip = FisherClip(training.model, "categorical", "mean", CLIP_SHARE)
-    loss, _ = training.forward()
+    clip = FisherClip(training.model, "categorical", "mean", limit=case.clip or CLIP, share=CLIP_SHARE)
+    loss, logits = training.forward()
 
     def backward() -> list[Tensor]:
         return [gradient.flatten() for gradient in torch.autograd.grad(loss, parameters, retain_graph=True)]
@@ -436,8 +449,8 @@ def _part_of_step(case: CostCase, dtype: torch.dtype, implementation: str) -> Wo
 
     @torch.no_grad()
     def clipping() -> list[Tensor]:
-        nu = clip.quadratic(parameters, direction, case.batch, None)
-        return [*torch._foreach_mul(direction, clip_coefficient(nu, case.clip or CLIP)), nu]
+        coefficient = clip.coefficient(parameters, direction, [0.0] * len(parameters), logits.shape, None)
+        return [*torch._foreach_mul(direction, coefficient), coefficient.reshape(1)]
 
     def updating() -> list[Tensor]:
         optimizer.state.clear()
@@ -457,15 +470,17 @@ def _part_of_step(case: CostCase, dtype: torch.dtype, implementation: str) -> Wo
 def _statistics(case: CostCase, dtype: torch.dtype, implementation: str) -> Workload:
     """Build what statistics add to a step's two passes: a sample is passes with them, less passes without."""
     training, optimizer = _natural_training(case, dtype, implementation)
+    plain = _Training(case, dtype)
 
-    def passes(*, statistics: bool) -> None:
-        optimizer.request(statistics=statistics)
+    def passes_with() -> None:
+        optimizer.request(statistics=True)
         optimizer.zero_grad()
         loss, logits = training.forward()
         optimizer.backward(loss, logits)
 
-    passes(statistics=True)
-    optimizer.step()
+    def passes_without() -> None:
+        plain.model.zero_grad()
+        plain.forward()[0].backward()
 
     def once() -> list[Tensor]:
         fresh, natural = _natural_training(case, dtype, implementation)
@@ -477,7 +492,7 @@ def _statistics(case: CostCase, dtype: torch.dtype, implementation: str) -> Work
         )
 
     return Workload(
-        [(1.0, partial(passes, statistics=True)), (-1.0, partial(passes, statistics=False))],
+        [(1.0, passes_with), (-1.0, passes_without)],
         once,
         _chosen(case, dtype, implementation),
         _longest_sum(case) + (equivalent_terms(case.geometries) if case.approximation == "ekfac" else 0),
@@ -511,7 +526,8 @@ def _sgd_step(case: CostCase, dtype: torch.dtype) -> Workload:
         return step
 
     variants = [
-        (name, flags, channels_last, stepper(flags, channels_last)) for name, flags, channels_last in SGD_VARIANTS
+        (name, flags, channels_last, stepper(flags, channels_last))
+        for name, flags, channels_last in (SGD_VARIANTS if dtype == case.torch_dtype else SGD_VARIANTS[:1])
     ]
     quickest = _quickest([step for *_, step in variants], clock_for(case.device, case.cache, held=False))
     name, flags, channels_last, step = variants[quickest]
@@ -526,7 +542,9 @@ def _sgd_step(case: CostCase, dtype: torch.dtype) -> Workload:
 
 
 def _quickest(runs: Sequence[Callable[[], object]], clock: Clock) -> int:
-    """Return the place of the call with the least median time, all tried in turn."""
+    """Return the place of the call with the least median time, all tried in turn; nothing runs where there is one."""
+    if len(runs) == 1:
+        return 0
     for run in runs:
         run()
     rounds = [[clock.sample(run) for run in runs] for _ in range(TRIALS_PER_VARIANT)]
