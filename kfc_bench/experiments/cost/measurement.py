@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from kfc_bench.contestants import contestants
-from kfc_bench.experiments.cost.case import CostCase
+from kfc_bench.experiments.cost.case import NETWORK_PHASES, CostCase
 from kfc_bench.experiments.cost.prediction import infeasible
 from kfc_bench.experiments.cost.work import work
 from kfc_bench.experiments.cost.workloads import Workload, build
@@ -187,7 +187,12 @@ def _judge(case: CostCase, outputs: list[torch.Tensor], workload: Workload) -> G
     reference = [tensor.double() for tensor in exact.once()]
     scaled = [output.to(case.device, torch.float64) * workload.scale for output in outputs]
     plain_error = None
-    if workload.implementation.startswith("triton") or (case.operator, workload.implementation) in contestants():
+    # In lower precision a network's maxima fall elsewhere now and then: no sum's length tells by how much.
+    if (
+        case.phase in NETWORK_PHASES
+        or workload.implementation.startswith("triton")
+        or (case.operator, workload.implementation) in contestants()
+    ):
         plain = build(case, dtype=case.operands, implementation="reference", given=workload.state)
         plain_error = relative_error(plain.once(), reference)
     limit = error_gate(
