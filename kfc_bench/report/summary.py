@@ -15,6 +15,7 @@ from kfc_bench.report.tables import (
     feasible_table,
     health_line,
 )
+from kfc_bench.report.training_run import run_table
 from kfc_bench.results.frames import Results
 
 
@@ -24,6 +25,7 @@ def tables(results: Results) -> list[TextTable]:
     found = (
         cost_table(results, approximations),
         comparison_table(results),
+        run_table(results),
         feasible_table(results),
         family_table(results),
         refresh_table(results),
