@@ -16,11 +16,12 @@ from kfc_bench.results.frames import load_results
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 SUMMARIES = re.findall(
-    r"<!-- (training|contests|sizes|leads) of (results/\S+) -->\n(.*?)<!-- end of \1 -->", README, re.DOTALL
+    r"<!-- (training|contests|sizes|leads|parts) of (results/\S+) -->\n(.*?)<!-- end of \1 -->", README, re.DOTALL
 )
 TITLES = {
     "leads": "Our best beside",
     "training": "Against tuned SGD",
+    "parts": "Parts of a step",
     "contests": "time of a",
     "sizes": "Largest sizes",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -90,11 +90,11 @@ def step_parts(cost: pd.DataFrame) -> dict[tuple[object, ...], dict[str, StepPar
             own = [times.get((name, phase)) for phase in (*AMORTISED, "precondition")]
             if None in own:
                 continue
-            measured = [value for value in own if value is not None]
-            parts[name] = StepParts(passes, forward, *measured)
+            statistics, refresh, precondition = (value for value in own if value is not None)
+            parts[name] = StepParts(passes, forward, statistics, refresh, precondition)
             # What a step's length is measured by does not depend on the approximation.
             if clips:
-                parts[f"{name} clipped"] = StepParts(passes, forward, *measured, clips[0])
+                parts[f"{name} clipped"] = replace(parts[name], clip=clips[0])
         found[key] = parts
     return found
 
