@@ -179,7 +179,7 @@ MISTAKES = {
     "tuning-seed-reports": (("seeds = [1, 2]", "seeds = [0, 1]"), "seed 0 tunes, so it may not report"),
     "unequal-grids": (("lr = [0.01]", "lr = [0.01, 0.1]"), "grids have sgd 3, kfc 6 points"),
     "twice": (('name = "kfc"', 'name = "sgd"'), "unknown key 'damping'"),
-    "optimizer": (('name = "kfc"', 'name = "kfac"'), "did you mean 'kfc'"),
+    "optimizer": (('name = "kfc"', 'name = "kfcc"'), "did you mean 'kfc'"),
     "identity": (('name = "kfc"', 'name = "identity"'), "name 'identity' is not one of sgd"),
     "no-damping": (("damping = [0.01, 0.1, 1.0]", ""), "key 'damping' is missing"),
     "momentum": (("lr = [0.01]", "lr = [0.01]\nmomentum = 1.0"), r"must lie in \[0, 1\)"),
