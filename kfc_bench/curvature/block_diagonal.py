@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from kfc_bench.curvature.approximation import Approximation, PhaseBytes
+from kfc_bench.curvature.approximation import PhaseBytes
 from kfc_bench.curvature.batch import LayerBatch
 from kfc_bench.curvature.footprint import Footprint, inverting
-from kfc_kernels import ConvGeometry, block_fisher, precondition_dense
+from kfc_bench.curvature.solved import DenseBlock
+from kfc_kernels import ConvGeometry, block_fisher
 
 
-class BlockDiagonal(Approximation[LayerBatch]):
+class BlockDiagonal(DenseBlock[LayerBatch]):
     """The Fisher without its blocks between layers (Eq. 12); lambda + gamma is added to its diagonal directly."""
 
     def _accumulate(self, index: int, batch: LayerBatch, out: list[Tensor] | None, decay: float | None) -> list[Tensor]:
@@ -26,16 +27,6 @@ class BlockDiagonal(Approximation[LayerBatch]):
                 decay=decay,
             )
         ]
-
-    def _damped(self, index: int) -> list[tuple[Tensor, Tensor | float]]:
-        return [(self.statistics[index][0], self.damping)]
-
-    def _precondition(self, gradients: Sequence[Tensor], layers: Sequence[int]) -> list[Tensor]:
-        return precondition_dense(
-            gradients,
-            [self.inverses[index][0] for index in layers],
-            implementation=self.chosen("precondition_dense"),
-        )
 
     @staticmethod
     def predicted_bytes(geometries: Sequence[ConvGeometry], batch: int, vectors: int, element_size: int) -> PhaseBytes:

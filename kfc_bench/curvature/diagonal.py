@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from kfc_bench.curvature.approximation import Approximation, PhaseBytes
+from kfc_bench.curvature.approximation import PhaseBytes
 from kfc_bench.curvature.batch import LayerBatch
 from kfc_bench.curvature.footprint import Footprint
-from kfc_kernels import ConvGeometry, diagonal_fisher, precondition_diagonal
+from kfc_bench.curvature.solved import DiagonalBlock
+from kfc_kernels import ConvGeometry, diagonal_fisher
 
 
-class Diagonal(Approximation[LayerBatch]):
+class Diagonal(DiagonalBlock[LayerBatch]):
     """Mean squares of per-example gradients; lambda + gamma is added to them directly."""
 
     def _accumulate(self, index: int, batch: LayerBatch, out: list[Tensor] | None, decay: float | None) -> list[Tensor]:
@@ -26,14 +27,6 @@ class Diagonal(Approximation[LayerBatch]):
                 decay=decay,
             )
         ]
-
-    def _precondition(self, gradients: Sequence[Tensor], layers: Sequence[int]) -> list[Tensor]:
-        return precondition_diagonal(
-            gradients,
-            [self.statistics[index][0] for index in layers],
-            self.damping,
-            implementation=self.chosen("precondition_diagonal"),
-        )
 
     @staticmethod
     def predicted_bytes(geometries: Sequence[ConvGeometry], batch: int, vectors: int, element_size: int) -> PhaseBytes:

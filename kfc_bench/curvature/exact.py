@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kfc_bench.curvature.approximation import Approximation, PhaseBytes
+from kfc_bench.curvature.approximation import PhaseBytes
 from kfc_bench.curvature.batch import Batch, ExampleBatch
 from kfc_bench.curvature.footprint import Footprint
+from kfc_bench.curvature.solved import DenseBlock
 from kfc_kernels import ConvGeometry, exact_fisher, precondition_dense
 
 
-class Exact(Approximation[Batch]):
+class Exact(DenseBlock[Batch]):
     """F itself (Eq. 3), ``[P, P]``, of all layers together; lambda + gamma is added to its diagonal directly."""
 
     def observe(self, batches: Sequence[Batch | None], *, decay: float | None = None) -> None:
@@ -47,9 +48,6 @@ class Exact(Approximation[Batch]):
                 decay=decay,
             )
         ]
-
-    def _damped(self, index: int) -> list[tuple[Tensor, Tensor | float]]:
-        return [(self.statistics[index][0], self.damping)]
 
     def _precondition(self, gradients: Sequence[Tensor], layers: Sequence[int]) -> list[Tensor]:
         flat = torch.cat([gradient.flatten() for gradient in gradients])

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from kfc_bench.curvature.approximation import Approximation, PhaseBytes
+from kfc_bench.curvature.approximation import PhaseBytes
 from kfc_bench.curvature.batch import ExampleBatch
-from kfc_kernels import ConvGeometry, exact_fisher, precondition_dense, precondition_diagonal
+from kfc_bench.curvature.solved import DenseBlock, DiagonalBlock
+from kfc_kernels import ConvGeometry, exact_fisher
 
 
-class ExampleBlock(Approximation[ExampleBatch]):
+class ExampleBlock(DenseBlock[ExampleBatch]):
     """A layer's exact block, ``[P, P]``, small for scale and shift; lambda + gamma is added to it directly."""
 
     def _accumulate(
@@ -27,16 +28,6 @@ class ExampleBlock(Approximation[ExampleBatch]):
             )
         ]
 
-    def _damped(self, index: int) -> list[tuple[Tensor, Tensor | float]]:
-        return [(self.statistics[index][0], self.damping)]
-
-    def _precondition(self, gradients: Sequence[Tensor], layers: Sequence[int]) -> list[Tensor]:
-        return precondition_dense(
-            gradients,
-            [self.inverses[index][0] for index in layers],
-            implementation=self.chosen("precondition_dense"),
-        )
-
     @staticmethod
     def predicted_bytes(geometries: Sequence[ConvGeometry], batch: int, vectors: int, element_size: int) -> PhaseBytes:
         """Predict: the blocks, one of them twice while it forms."""
@@ -45,7 +36,7 @@ class ExampleBlock(Approximation[ExampleBatch]):
         return PhaseBytes(sum(sizes) + max(sizes) + batch * vectors * gradients, 3 * sum(sizes), 2 * gradients)
 
 
-class ExampleDiagonal(Approximation[ExampleBatch]):
+class ExampleDiagonal(DiagonalBlock[ExampleBatch]):
     """The diagonal of that block, ``[P]``: mean squares of per-example gradients; lambda + gamma is added directly."""
 
     def _accumulate(
@@ -57,14 +48,6 @@ class ExampleDiagonal(Approximation[ExampleBatch]):
     ) -> list[Tensor]:
         new = batch.gradients.square().sum(0).mean(0)
         return [new if out is None else out[0].lerp_(new, 1 - (decay or 0.0))]
-
-    def _precondition(self, gradients: Sequence[Tensor], layers: Sequence[int]) -> list[Tensor]:
-        return precondition_diagonal(
-            gradients,
-            [self.statistics[index][0] for index in layers],
-            self.damping,
-            implementation=self.chosen("precondition_diagonal"),
-        )
 
     @staticmethod
     def predicted_bytes(geometries: Sequence[ConvGeometry], batch: int, vectors: int, element_size: int) -> PhaseBytes:
