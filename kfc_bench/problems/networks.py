@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kfc_bench.problems.resnet import ResNet18
 from kfc_kernels import ConvGeometry
 
 
@@ -93,18 +94,19 @@ class Network:
 
     Attributes:
         build: Makes a freshly initialised network.
-        input_shape: ``(C, H, W)`` of one image.
+        input_shape: Of one example, ``(C, H, W)`` of an image.
         classes: Number of logits.
     """
 
     build: Callable[[], nn.Module]
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
     classes: int
 
 
 NETWORKS: dict[str, Network] = {
     "cifar10": Network(_cifar10, (3, 32, 32), 10),
     "svhn": Network(_svhn, (3, 32, 32), 10),
+    "resnet18": Network(lambda: ResNet18(10), (3, 32, 32), 10),
     "digits": Network(lambda: _small_convnet(8, 16), (1, 8, 8), 10),
     "digits_small": Network(lambda: _small_convnet(4, 8), (1, 8, 8), 10),
 }
@@ -128,7 +130,7 @@ def layer_geometries(network: str) -> dict[str, ConvGeometry]:
     geometries: dict[str, ConvGeometry] = {}
     entry = NETWORKS[network]
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        model = entry.build()
+        model = entry.build().eval()
         for name, module in model.named_modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 module.register_forward_pre_hook(

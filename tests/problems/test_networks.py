@@ -2,11 +2,13 @@ from itertools import product
 
 import pytest
 import torch
+from torch import nn
 from torch.testing import assert_close
 
 from kfc_bench.problems.digits import digits
 from kfc_bench.problems.networks import NETWORKS, ResponseNorm, layer_geometries
 
+BLOCK = {"conv1": (576, 64, 64), "conv2": (576, 64, 64)}
 LAYERS = {
     "cifar10": {"conv1": (76, 32, 1024), "conv2": (801, 32, 256), "conv3": (801, 64, 64), "fc": (1025, 10, 1)},
     "svhn": {
@@ -16,6 +18,26 @@ LAYERS = {
         "fc1": (4097, 2048, 1),
         "fc2": (2049, 2048, 1),
         "fc3": (2049, 10, 1),
+    },
+    "resnet18": {
+        "conv1": (147, 64, 256),
+        **{f"layer1.{block}.{name}": sizes for block in (0, 1) for name, sizes in BLOCK.items()},
+        "layer2.0.conv1": (576, 128, 16),
+        "layer2.0.conv2": (1152, 128, 16),
+        "layer2.0.downsample.0": (64, 128, 16),
+        "layer2.1.conv1": (1152, 128, 16),
+        "layer2.1.conv2": (1152, 128, 16),
+        "layer3.0.conv1": (1152, 256, 4),
+        "layer3.0.conv2": (2304, 256, 4),
+        "layer3.0.downsample.0": (128, 256, 4),
+        "layer3.1.conv1": (2304, 256, 4),
+        "layer3.1.conv2": (2304, 256, 4),
+        "layer4.0.conv1": (2304, 512, 1),
+        "layer4.0.conv2": (4608, 512, 1),
+        "layer4.0.downsample.0": (256, 512, 1),
+        "layer4.1.conv1": (4608, 512, 1),
+        "layer4.1.conv2": (4608, 512, 1),
+        "fc": (513, 10, 1),
     },
     "digits": {"conv1": (10, 8, 64), "conv2": (73, 16, 16), "fc": (65, 10, 1)},
     "digits_small": {"conv1": (10, 4, 64), "conv2": (37, 8, 16), "fc": (33, 10, 1)},
@@ -33,9 +55,12 @@ def test_factor_sizes_and_positions(name):
 
 @every_network
 def test_geometries_count_every_parameter(name):
-    parameters = sum(parameter.numel() for parameter in NETWORKS[name].build().parameters())
-    assert sum(entry.parameters for entry in layer_geometries(name).values()) == parameters
-    assert parameters == {"cifar10": 89_578, "svhn": 13_741_578, "digits": 1_898, "digits_small": 666}[name]
+    model = NETWORKS[name].build()
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    norms = sum(2 * module.num_features for module in model.modules() if isinstance(module, nn.BatchNorm2d))
+    assert sum(entry.parameters for entry in layer_geometries(name).values()) + norms == parameters
+    sizes = {"cifar10": 89_578, "svhn": 13_741_578, "resnet18": 11_181_642, "digits": 1_898, "digits_small": 666}
+    assert parameters == sizes[name]
 
 
 @every_network
