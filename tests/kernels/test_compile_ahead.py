@@ -1,7 +1,7 @@
 """The launches that dispatch picks, compiled without a GPU: no spilled registers, wgmma, no worse than the snapshot.
 
 Compiled are all headline layers for Hopper, of operators other than the input factor a few, but for float16, which is
-bfloat16's twin, and one layer for the others; ``kfc-bench kernels --check`` compiles all rows of the snapshot.
+bfloat16's twin, and a layer or two for the others; ``kfc-bench kernels --check`` compiles all rows of the snapshot.
 """
 
 from __future__ import annotations

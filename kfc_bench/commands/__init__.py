@@ -1,0 +1,1 @@
+"""The commands of ``kfc-bench``, one file each; `kfc_bench.cli` puts them together."""
