@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-BOTTOM = ("errors", "resources", "__init__")
+BOTTOM = ("errors", "resources", "spans", "__init__")
 LAYERS: list[tuple[str, ...]] = [
     BOTTOM,
     ("problems", "measure"),
@@ -18,7 +18,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("results",),
     ("experiments",),
     ("runner", "report"),
-    ("cli", "__main__", "pytest_plugin"),
+    ("cli", "commands", "__main__", "pytest_plugin"),
 ]
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 
