@@ -17,6 +17,7 @@ from kfc_bench.commands.dashboard import dashboard
 from kfc_bench.commands.export import export
 from kfc_bench.commands.import_file import import_file
 from kfc_bench.commands.kernels import kernels
+from kfc_bench.commands.profile import profile
 from kfc_bench.commands.report import report
 from kfc_bench.commands.run import run
 from kfc_bench.commands.summary import summary
@@ -55,6 +56,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "choices": choices,
     "report": report,
     "compare": compare,
+    "profile": profile,
     "kernels": kernels,
     "dashboard": dashboard,
 }

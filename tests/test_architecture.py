@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-BOTTOM = ("errors", "resources", "__init__")
+BOTTOM = ("errors", "resources", "spans", "__init__")
 LAYERS: list[tuple[str, ...]] = [
     BOTTOM,
     ("problems", "measure"),

@@ -103,8 +103,9 @@ def load(folders: Sequence[Path]) -> Loaded:
             return Loaded(None, f"{named}: damaged: {type(error).__name__}: {error}")
     if results.cost.empty and results.trials.empty:
         return Loaded(None, f"{named}: no records in it; make some with: kfc-bench run quickstart")
-    frames = (results.cost, results.convergence, results.trials, results.inverses)
-    return Loaded(Results(*map(tidy, frames), results.environments), None, [str(warning.message) for warning in caught])
+    return Loaded(
+        Results(*map(tidy, _frames(results)), results.environments), None, [str(warning.message) for warning in caught]
+    )
 
 
 def tidy(frame: pd.DataFrame) -> pd.DataFrame:
@@ -171,11 +172,22 @@ def of_run(results: Results, run_id: str) -> Results:
     Returns:
         Its records and its environment.
     """
-    frames = (results.cost, results.convergence, results.trials, results.inverses)
-    cost, convergence, trials, inverses = (frame[frame["run_id"] == run_id] for frame in frames)
-    used = {*cost["env_id"], *trials["env_id"]}
+    frames = [frame[frame["run_id"] == run_id] for frame in _frames(results)]
+    used = {env_id for frame in frames for env_id in frame["env_id"]}
     environments = {key: value for key, value in results.environments.items() if key in used}
-    return Results(cost, convergence, trials, inverses, environments)
+    return Results(*frames, environments)
+
+
+def _frames(results: Results) -> tuple[pd.DataFrame, ...]:
+    """Return the frames in the order of `Results`."""
+    return (
+        results.cost,
+        results.convergence,
+        results.trials,
+        results.inverses,
+        results.profiles,
+        results.profile,
+    )
 
 
 def approximations(results: Results) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from kfc_bench.commands.terminal import TableFormat, say
+from kfc_bench.commands.console import TableFormat, say
 from kfc_bench.errors import UserError
 
 

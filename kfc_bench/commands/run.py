@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from kfc_bench.commands.terminal import say
+from kfc_bench.commands.console import say
 from kfc_bench.errors import UserError, UserInterrupt
 
 if TYPE_CHECKING:

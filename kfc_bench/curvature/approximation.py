@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 from torch import Tensor
 
 from kfc_bench.curvature.batch import Batch
+from kfc_bench.spans import Layers, span
 from kfc_kernels import ConvGeometry, damped_inverse
 from kfc_kernels.catalogue import OPERATORS
 
@@ -49,6 +50,7 @@ class Approximation(ABC, Generic[B]):
         seen: Per layer, the number of batches observed, k.
         observations: Number of batches observed.
         raised: Matrices that got more damping than asked because they were not positive definite, over all refreshes.
+        names: Of the layers, for the spans that are marked; their indices where there are none.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Approximation(ABC, Generic[B]):
         self.seen: list[int] = []
         self.observations = 0
         self.raised = 0
+        self.names: list[str] = []
 
     def chosen(self, operator: str) -> str:
         """Return which implementation of an operator runs: the one asked for where it has it, else ``"auto"``."""
@@ -95,6 +98,14 @@ class Approximation(ABC, Generic[B]):
                 e = min(1 - 1 / self.seen[index], self.decay) if decay is None else decay
                 self._accumulate(index, batch, self.statistics[index], e)
 
+    def name(self, index: int) -> str:
+        """Return a layer's name."""
+        return self.names[index] if self.names else str(index)
+
+    def _served(self, indices: Iterable[int]) -> Layers:
+        """Name the layers that one call serves."""
+        return tuple(map(self.name, indices))
+
     @abstractmethod
     def _accumulate(self, index: int, batch: B, out: list[Tensor] | None, decay: float | None) -> list[Tensor]:
         """Compute a layer's statistics of one batch, fresh (``out`` None) or into the running averages ``out``."""
@@ -116,7 +127,8 @@ class Approximation(ABC, Generic[B]):
         """
         if not self.observations:
             raise RuntimeError("refresh() before any observe(): there are no statistics to invert")
-        self._refresh()
+        with span("inverse", self._served(index for index, layer in enumerate(self.statistics) if layer)):
+            self._refresh()
 
     def _refresh(self) -> None:
         layers = self.damped()
@@ -143,7 +155,8 @@ class Approximation(ABC, Generic[B]):
         """
         present = [index for index, gradient in enumerate(gradients) if gradient is not None]
         naturals: list[Tensor | None] = [None] * len(gradients)
-        found = self._precondition([gradient for gradient in gradients if gradient is not None], present)
+        with span("precondition", self._served(present)):
+            found = self._precondition([gradient for gradient in gradients if gradient is not None], present)
         for index, natural in zip(present, found, strict=True):
             naturals[index] = natural
         return naturals

@@ -10,6 +10,7 @@ from kfc_bench.curvature.approximation import PhaseBytes
 from kfc_bench.curvature.batch import LayerBatch
 from kfc_bench.curvature.footprint import Footprint, inverting
 from kfc_bench.curvature.solved import DenseBlock
+from kfc_bench.spans import span
 from kfc_kernels import ConvGeometry, block_fisher
 
 
@@ -17,16 +18,17 @@ class BlockDiagonal(DenseBlock[LayerBatch]):
     """The Fisher without its blocks between layers (Eq. 12); lambda + gamma is added to its diagonal directly."""
 
     def _accumulate(self, index: int, batch: LayerBatch, out: list[Tensor] | None, decay: float | None) -> list[Tensor]:
-        return [
-            block_fisher(
-                batch.inputs,
-                batch.output_gradients,
-                batch.geometry,
-                implementation=self.chosen("block_fisher"),
-                out=out[0] if out else None,
-                decay=decay,
-            )
-        ]
+        with span("statistics", self.name(index)):
+            return [
+                block_fisher(
+                    batch.inputs,
+                    batch.output_gradients,
+                    batch.geometry,
+                    implementation=self.chosen("block_fisher"),
+                    out=out[0] if out else None,
+                    decay=decay,
+                )
+            ]
 
     @staticmethod
     def predicted_bytes(geometries: Sequence[ConvGeometry], batch: int, vectors: int, element_size: int) -> PhaseBytes:

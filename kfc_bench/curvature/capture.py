@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_map_only
 from kfc_bench.curvature.batch import Batch, ExampleBatch, LayerBatch
 from kfc_bench.curvature.layers import Layer, UnsupportedLayerError
 from kfc_bench.curvature.per_example import module_gradients, scale_shift_gradients
+from kfc_bench.spans import span
 from kfc_kernels import ConvGeometry
 
 
@@ -117,10 +118,11 @@ class Capture:
                 "model itself, with gradients enabled, and build the optimizer before torch.compile"
             )
         edges = [call.edge for _, call in calls]
-        passes = [
-            torch.autograd.grad(outputs, edges, vector.to(outputs), retain_graph=True, allow_unused=True)
-            for vector in vectors
-        ]
+        with span("sampled backward"):
+            passes = [
+                torch.autograd.grad(outputs, edges, vector.to(outputs), retain_graph=True, allow_unused=True)
+                for vector in vectors
+            ]
         found: dict[str, list[tuple[_Call, Tensor]]] = {}
         for (layer, call), gradients in zip(calls, zip(*passes, strict=True), strict=True):
             reached = [gradient for gradient in gradients if gradient is not None]
@@ -149,9 +151,10 @@ def _batch(layer: Layer, calls: Sequence[tuple[_Call, Tensor]], keep: Tensor | N
     dtype = layer.parameters[0].dtype
     if layer.form == "kronecker":
         return _shared(layer, [_positions_last(layer, call, stack, keep, dtype) for call, stack in calls])
-    per_call = [_example_gradients(layer, call, stack.to(dtype)) for call, stack in calls]
-    gradients = torch.stack(per_call).sum(0) if len(per_call) > 1 else per_call[0]
-    return ExampleBatch(gradients if keep is None else gradients[:, keep])
+    with span("statistics", layer.name):
+        per_call = [_example_gradients(layer, call, stack.to(dtype)) for call, stack in calls]
+        gradients = torch.stack(per_call).sum(0) if len(per_call) > 1 else per_call[0]
+        return ExampleBatch(gradients if keep is None else gradients[:, keep])
 
 
 def _example_gradients(layer: Layer, call: _Call, stack: Tensor) -> Tensor:

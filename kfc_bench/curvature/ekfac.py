@@ -10,6 +10,7 @@ from kfc_bench.curvature.approximation import PhaseBytes
 from kfc_bench.curvature.batch import LayerBatch
 from kfc_bench.curvature.footprint import Footprint
 from kfc_bench.curvature.kfc_eigen import KFCEigen
+from kfc_bench.spans import span
 from kfc_kernels import ConvGeometry, eigenvalue_correction
 
 
@@ -27,27 +28,30 @@ class EKFAC(KFCEigen):
             self.inverses += [[]] * (index + 1 - len(self.inverses))
             self.inverses[index] = self._decomposed(index)
         input_basis, output_basis = self.inverses[index][:2]
-        correction = eigenvalue_correction(
-            batch.inputs,
-            batch.output_gradients,
-            batch.geometry,
-            output_basis,
-            input_basis,
-            implementation=self.chosen("eigenvalue_correction"),
-            out=out[2] if out else None,
-            decay=decay,
-        )
+        with span("eigenvalue correction", self.name(index)):
+            correction = eigenvalue_correction(
+                batch.inputs,
+                batch.output_gradients,
+                batch.geometry,
+                output_basis,
+                input_basis,
+                implementation=self.chosen("eigenvalue_correction"),
+                out=out[2] if out else None,
+                decay=decay,
+            )
         return [*factors, correction]
 
     def _refresh(self) -> None:
         old = self.inverses
         super()._refresh()
-        for statistics, before, after in zip(self.statistics, old, self.inverses, strict=False):
+        for index, (statistics, before) in enumerate(zip(self.statistics, old, strict=False)):
             if statistics:
-                input_turn, output_turn = (
-                    (new.mT @ basis).square() for new, basis in zip(after[:2], before[:2], strict=True)
-                )
-                statistics[2] = output_turn @ statistics[2] @ input_turn.mT
+                with span("inverse", self.name(index)):
+                    input_turn, output_turn = (
+                        (new.mT @ basis).square()
+                        for new, basis in zip(self.inverses[index][:2], before[:2], strict=True)
+                    )
+                    statistics[2] = output_turn @ statistics[2] @ input_turn.mT
 
     def _decomposed(self, index: int) -> list[Tensor]:
         return super()._decomposed(index)[:2]

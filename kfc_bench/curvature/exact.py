@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from kfc_bench.curvature.approximation import PhaseBytes
 from kfc_bench.curvature.batch import Batch, ExampleBatch
 from kfc_bench.curvature.footprint import Footprint
 from kfc_bench.curvature.solved import DenseBlock
+from kfc_bench.spans import Layers, span
 from kfc_kernels import ConvGeometry, exact_fisher, precondition_dense
 
 
@@ -30,8 +31,16 @@ class Exact(DenseBlock[Batch]):
         present = [batch for batch in batches if batch is not None]
         if len(present) < len(batches):
             raise RuntimeError("the exact Fisher needs every layer in every batch: one did not run")
-        gradients = torch.cat([batch.example_gradients() for batch in present], dim=2)
+        with span("statistics"):
+            gradients = torch.cat([batch.example_gradients() for batch in present], dim=2)
         super().observe([ExampleBatch(gradients)], decay=decay)
+
+    def name(self, index: int) -> str:
+        """Return no layer's name: the matrix is of all."""
+        return ""
+
+    def _served(self, indices: Iterable[int]) -> Layers:
+        return ""
 
     def _accumulate(
         self,
@@ -40,14 +49,15 @@ class Exact(DenseBlock[Batch]):
         out: list[Tensor] | None,
         decay: float | None,
     ) -> list[Tensor]:
-        return [
-            exact_fisher(
-                batch.example_gradients(),
-                implementation=self.chosen("exact_fisher"),
-                out=out[0] if out else None,
-                decay=decay,
-            )
-        ]
+        with span("statistics", self.name(index)):
+            return [
+                exact_fisher(
+                    batch.example_gradients(),
+                    implementation=self.chosen("exact_fisher"),
+                    out=out[0] if out else None,
+                    decay=decay,
+                )
+            ]
 
     def _precondition(self, gradients: Sequence[Tensor], layers: Sequence[int]) -> list[Tensor]:
         flat = torch.cat([gradient.flatten() for gradient in gradients])

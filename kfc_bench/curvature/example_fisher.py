@@ -9,6 +9,7 @@ from torch import Tensor
 from kfc_bench.curvature.approximation import PhaseBytes
 from kfc_bench.curvature.batch import ExampleBatch
 from kfc_bench.curvature.solved import DenseBlock, DiagonalBlock
+from kfc_bench.spans import span
 from kfc_kernels import ConvGeometry, exact_fisher
 
 
@@ -22,11 +23,15 @@ class ExampleBlock(DenseBlock[ExampleBatch]):
         out: list[Tensor] | None,
         decay: float | None,
     ) -> list[Tensor]:
-        return [
-            exact_fisher(
-                batch.gradients, implementation=self.chosen("exact_fisher"), out=out[0] if out else None, decay=decay
-            )
-        ]
+        with span("statistics", self.name(index)):
+            return [
+                exact_fisher(
+                    batch.gradients,
+                    implementation=self.chosen("exact_fisher"),
+                    out=out[0] if out else None,
+                    decay=decay,
+                )
+            ]
 
     @staticmethod
     def predicted_bytes(geometries: Sequence[ConvGeometry], batch: int, vectors: int, element_size: int) -> PhaseBytes:
@@ -46,8 +51,9 @@ class ExampleDiagonal(DiagonalBlock[ExampleBatch]):
         out: list[Tensor] | None,
         decay: float | None,
     ) -> list[Tensor]:
-        new = batch.gradients.square().sum(0).mean(0)
-        return [new if out is None else out[0].lerp_(new, 1 - (decay or 0.0))]
+        with span("statistics", self.name(index)):
+            new = batch.gradients.square().sum(0).mean(0)
+            return [new if out is None else out[0].lerp_(new, 1 - (decay or 0.0))]
 
     @staticmethod
     def predicted_bytes(geometries: Sequence[ConvGeometry], batch: int, vectors: int, element_size: int) -> PhaseBytes:

@@ -10,6 +10,7 @@ from kfc_bench.curvature.approximation import Approximation, PhaseBytes
 from kfc_bench.curvature.batch import LayerBatch
 from kfc_bench.curvature.damping import factored_tikhonov
 from kfc_bench.curvature.footprint import Footprint, inverting
+from kfc_bench.spans import span
 from kfc_kernels import ConvGeometry, input_factor, output_factor, precondition
 
 
@@ -18,18 +19,19 @@ class KFC(Approximation[LayerBatch]):
 
     def _accumulate(self, index: int, batch: LayerBatch, out: list[Tensor] | None, decay: float | None) -> list[Tensor]:
         omega, gamma = out or (None, None)
-        return [
-            input_factor(
+        with span("input factor", self.name(index)):
+            omega = input_factor(
                 batch.inputs, batch.geometry, implementation=self.chosen("input_factor"), out=omega, decay=decay
-            ),
-            output_factor(
+            )
+        with span("output factor", self.name(index)):
+            gamma = output_factor(
                 batch.output_gradients,
                 batch.geometry,
                 implementation=self.chosen("output_factor"),
                 out=gamma,
                 decay=decay,
-            ),
-        ]
+            )
+        return [omega, gamma]
 
     def _damped(self, index: int) -> list[tuple[Tensor, Tensor | float]]:
         omega, gamma = self.statistics[index]

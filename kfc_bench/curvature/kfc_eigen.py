@@ -9,6 +9,7 @@ from torch import Tensor
 
 from kfc_bench.curvature.approximation import PhaseBytes
 from kfc_bench.curvature.kfc import KFC
+from kfc_bench.spans import span
 from kfc_kernels import ConvGeometry, precondition_diagonal
 from kfc_kernels.damped_inverse import NotInvertibleError
 from kfc_kernels.precision import multiplying
@@ -40,8 +41,9 @@ class KFCEigen(KFC):
         self.inverses = [self._decomposed(index) if layer else [] for index, layer in enumerate(self.statistics)]
 
     def _decomposed(self, index: int) -> list[Tensor]:
-        (input_values, input_basis), (output_values, output_basis) = map(eigenbasis, self.statistics[index][:2])
-        return [input_basis, output_basis, output_values.unsqueeze(-1) * input_values.unsqueeze(-2)]
+        with span("inverse", self.name(index)):
+            (input_values, input_basis), (output_values, output_basis) = map(eigenbasis, self.statistics[index][:2])
+            return [input_basis, output_basis, output_values.unsqueeze(-1) * input_values.unsqueeze(-2)]
 
     def _damped(self, index: int) -> list[tuple[Tensor, Tensor | float]]:
         return []

@@ -10,6 +10,7 @@ from kfc_bench.curvature.approximation import PhaseBytes
 from kfc_bench.curvature.batch import LayerBatch
 from kfc_bench.curvature.footprint import Footprint
 from kfc_bench.curvature.kfc import KFC
+from kfc_bench.spans import span
 from kfc_kernels import ConvGeometry, reduced_input_factor, reduced_output_factor
 
 
@@ -18,22 +19,23 @@ class KFCReduce(KFC):
 
     def _accumulate(self, index: int, batch: LayerBatch, out: list[Tensor] | None, decay: float | None) -> list[Tensor]:
         omega, gamma = out or (None, None)
-        return [
-            reduced_input_factor(
+        with span("input factor", self.name(index)):
+            omega = reduced_input_factor(
                 batch.inputs,
                 batch.geometry,
                 implementation=self.chosen("reduced_input_factor"),
                 out=omega,
                 decay=decay,
-            ),
-            reduced_output_factor(
+            )
+        with span("output factor", self.name(index)):
+            gamma = reduced_output_factor(
                 batch.output_gradients,
                 batch.geometry,
                 implementation=self.chosen("reduced_output_factor"),
                 out=gamma,
                 decay=decay,
-            ),
-        ]
+            )
+        return [omega, gamma]
 
     @staticmethod
     def predicted_bytes(geometries: Sequence[ConvGeometry], batch: int, vectors: int, element_size: int) -> PhaseBytes:

@@ -10,6 +10,7 @@ from torch import Tensor
 from kfc_bench.curvature.approximation import Approximation, PhaseBytes
 from kfc_bench.curvature.batch import LayerBatch
 from kfc_bench.curvature.footprint import Footprint, inverting
+from kfc_bench.spans import span
 from kfc_kernels import ConvGeometry, mini_block_fisher
 
 
@@ -28,18 +29,19 @@ class MiniBlock(Approximation[LayerBatch]):
     """
 
     def _accumulate(self, index: int, batch: LayerBatch, out: list[Tensor] | None, decay: float | None) -> list[Tensor]:
-        blocks = mini_block_fisher(
-            batch.inputs,
-            batch.output_gradients,
-            batch.geometry,
-            implementation=self.chosen("mini_block_fisher"),
-            out=out[0] if out else None,
-            decay=decay,
-        )
-        if batch.geometry.kernel_elements == 1:
-            return [blocks]
-        biases = [_bias_fisher(batch, out[1] if out else None, decay)] if batch.geometry.bias else []
-        return [blocks, *biases]
+        with span("statistics", self.name(index)):
+            blocks = mini_block_fisher(
+                batch.inputs,
+                batch.output_gradients,
+                batch.geometry,
+                implementation=self.chosen("mini_block_fisher"),
+                out=out[0] if out else None,
+                decay=decay,
+            )
+            if batch.geometry.kernel_elements == 1:
+                return [blocks]
+            biases = [_bias_fisher(batch, out[1] if out else None, decay)] if batch.geometry.bias else []
+            return [blocks, *biases]
 
     def _damped(self, index: int) -> list[tuple[Tensor, Tensor | float]]:
         blocks = self.statistics[index][0]

@@ -78,6 +78,8 @@ class NetworkCurvature:
         if Exact in kinds and len(alike) > 1:
             raise ValueError("the exact Fisher is one matrix: it takes all layers, under one damping and weight decay")
         self.parts = [(kind(damping=value, **options), indices) for (kind, value), indices in alike.items()]
+        for part, indices in self.parts:
+            part.names = [self._names[index] for index in indices]
         replaced = [
             layer
             for layer, wanted, kind in zip(layers, asked, kinds, strict=True)

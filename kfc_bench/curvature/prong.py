@@ -10,6 +10,7 @@ from kfc_bench.curvature.approximation import PhaseBytes
 from kfc_bench.curvature.batch import LayerBatch
 from kfc_bench.curvature.footprint import Footprint, inverting
 from kfc_bench.curvature.sua import SUA, channel_factor
+from kfc_bench.spans import span
 from kfc_kernels import ConvGeometry
 
 
@@ -21,7 +22,8 @@ class PRONG(SUA):
 
     def _accumulate(self, index: int, batch: LayerBatch, out: list[Tensor] | None, decay: float | None) -> list[Tensor]:
         self._remember(index, batch.geometry)
-        return [channel_factor(batch, self.chosen("input_factor"), out[0] if out else None, decay)]
+        with span("input factor", self.name(index)):
+            return [channel_factor(batch, self.chosen("input_factor"), out[0] if out else None, decay)]
 
     def omega(self, index: int) -> tuple[Tensor, Tensor]:
         """Return the two blocks of OmT, per position."""

@@ -13,6 +13,7 @@ from kfc_bench.curvature.approximation import Approximation, PhaseBytes
 from kfc_bench.curvature.batch import LayerBatch
 from kfc_bench.curvature.damping import mean_eigenvalue, split_damping
 from kfc_bench.curvature.footprint import Footprint, inverting
+from kfc_bench.spans import span
 from kfc_kernels import ConvGeometry, input_factor, output_factor
 
 
@@ -80,16 +81,17 @@ class SUA(Approximation[LayerBatch]):
     def _accumulate(self, index: int, batch: LayerBatch, out: list[Tensor] | None, decay: float | None) -> list[Tensor]:
         self._remember(index, batch.geometry)
         moments, gamma = out or (None, None)
-        return [
-            channel_factor(batch, self.chosen("input_factor"), moments, decay),
-            output_factor(
+        with span("input factor", self.name(index)):
+            moments = channel_factor(batch, self.chosen("input_factor"), moments, decay)
+        with span("output factor", self.name(index)):
+            gamma = output_factor(
                 batch.output_gradients,
                 batch.geometry,
                 implementation=self.chosen("output_factor"),
                 out=gamma,
                 decay=decay,
-            ),
-        ]
+            )
+        return [moments, gamma]
 
     def omega(self, index: int) -> tuple[Tensor, Tensor]:
         """Return the two blocks of a layer's input factor, as `across_and_within` does."""

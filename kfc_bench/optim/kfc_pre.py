@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kfc_bench.optim.natural_gradient import NaturalGradient
+from kfc_bench.spans import span
 
 
 class KFCPre(NaturalGradient):
@@ -67,7 +68,8 @@ class KFCPre(NaturalGradient):
         steps = self._steps
         loss = super().step(closure)
         if self.averaged is not None and self._steps > steps:
-            self.averaged.update_parameters(self._model)
+            with span("averaging"):
+                self.averaged.update_parameters(self._model)
         return loss
 
     def state_dict(self) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from kfc_bench.curvature.likelihoods import (
 )
 from kfc_bench.curvature.network import are_finite
 from kfc_bench.optim.clipping import FisherClip
+from kfc_bench.spans import span
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -38,8 +39,9 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
 
 def _all_finite(tensors: Sequence[Tensor]) -> bool:
     """Tell whether every number is finite, in one transfer from the device."""
-    dense = [tensor.coalesce().values() if tensor.is_sparse else tensor for tensor in tensors]
-    return bool(torch.nn.utils.get_total_norm(dense, norm_type=math.inf).isfinite())
+    with span("finite check"):
+        dense = [tensor.coalesce().values() if tensor.is_sparse else tensor for tensor in tensors]
+        return bool(torch.nn.utils.get_total_norm(dense, norm_type=math.inf).isfinite())
 
 
 class NaturalGradient(torch.optim.SGD):
@@ -234,9 +236,10 @@ class NaturalGradient(torch.optim.SGD):
         keep = None if mask is None else counted(mask)
         if keep is not None and not bool(keep.any()):
             return None
-        with self._clip.paused() if self._clip is not None else nullcontext():
+        with self._clip.paused() if self._clip is not None else nullcontext(), span("sampled backward"):
             batches = self._capture.backpropagate(outputs, self._vectors(loss, outputs, mask), keep)
-        return batches if are_finite(batches) else None
+        with span("finite check"):
+            return batches if are_finite(batches) else None
 
     def backward(self, loss: Tensor, outputs: Tensor, mask: Tensor | None = None) -> None:
         """Backpropagate the loss, and then the Fisher's vectors when statistics are due.
@@ -252,7 +255,8 @@ class NaturalGradient(torch.optim.SGD):
             RuntimeError: No layer took part in the last forward pass.
         """
         self._check(outputs, mask)
-        loss.backward(retain_graph=self._statistics_due)
+        with span("backward"):
+            loss.backward(retain_graph=self._statistics_due)
         if self._statistics_due:
             gradients = [parameter.grad for _, parameter in self._grouped() if parameter.grad is not None]
             batches = self._gather(loss, outputs, mask) if _all_finite([loss.detach(), *gradients]) else None
@@ -265,7 +269,8 @@ class NaturalGradient(torch.optim.SGD):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients, and with them what was wrong with a batch that is dropped."""
-        super().zero_grad(set_to_none)
+        with span("update"):
+            super().zero_grad(set_to_none)
         self._gathered = False
         self._finite = True
 
@@ -384,21 +389,23 @@ class NaturalGradient(torch.optim.SGD):
         joined = self.curvature.layers_seen > layers
         if self.curvature.observations and (self._requested[1] or stale or joined):
             self._refresh()
-        for group, parameter in moving:
-            if group["weight_decay"] and parameter.grad is not None:
-                parameter.grad = parameter.grad.add(parameter, alpha=group["weight_decay"])
-        natural = self.curvature.precondition([layer.gradient() for layer in self._layers])
-        for layer, joint in zip(self._layers, natural, strict=True):
-            for parameter, piece in layer.split(joint) if joint is not None else []:
-                parameter.grad = piece.contiguous()
+        with span("precondition"):
+            for group, parameter in moving:
+                if group["weight_decay"] and parameter.grad is not None:
+                    parameter.grad = parameter.grad.add(parameter, alpha=group["weight_decay"])
+            natural = self.curvature.precondition([layer.gradient() for layer in self._layers])
+            for layer, joint in zip(self._layers, natural, strict=True):
+                for parameter, piece in layer.split(joint) if joint is not None else []:
+                    parameter.grad = piece.contiguous()
         steps = [parameter.grad for _, parameter in moving if parameter.grad is not None]
         if self._clip is not None:
-            steps = list(torch._foreach_mul(steps, self._coefficient(moving, steps)))
-            for (_, parameter), step in zip(moving, steps, strict=True):
-                parameter.grad = step
+            with span("clip"):
+                steps = list(torch._foreach_mul(steps, self._coefficient(moving, steps)))
+                for (_, parameter), step in zip(moving, steps, strict=True):
+                    parameter.grad = step
         if not _all_finite(steps):
             return False
-        with self._decayed_already():
+        with self._decayed_already(), span("update"):
             super().step()
         return True
 

@@ -17,7 +17,7 @@ MOST_ALIKE = 3
 
 def _all_cases(results: Results) -> pd.DataFrame:
     """Join all experiments' records, with a few words for what each case was."""
-    cost, trials, inverses = results.cost, results.trials, results.inverses
+    cost, trials, inverses, profiles = results.cost, results.trials, results.inverses, results.profiles
     kind = cost["implementation"].fillna("-").map(described)
     where = cost["layer"].astype(object).where(cost["layer"].notna(), cost["network"])
     place = where.astype(str) + ", batch " + cost["batch"].astype(str)
@@ -31,7 +31,11 @@ def _all_cases(results: Results) -> pd.DataFrame:
         what="damped_inverse, " + inverses["implementation"].astype(str),
         place="size " + size + ", " + family.where(family.notna(), inverses["layer"]).astype(str),
     )
-    filled = [frame for frame in (measured, trained, inverted) if not frame.empty]
+    profiled = profiles[columns[:4]].assign(
+        what="profile of " + profiles["approximation"].astype(str),
+        place=profiles["network"].astype(str) + ", batch " + profiles["batch"].astype(str),
+    )
+    filled = [frame for frame in (measured, trained, inverted, profiled) if not frame.empty]
     return pd.concat(filled or [measured], ignore_index=True).reindex(columns=[*columns, "what", "place"])
 
 

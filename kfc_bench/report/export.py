@@ -11,7 +11,7 @@ from kfc_bench.results.schema import COST_COLUMNS
 
 
 def export_csv(results: Results, folder: Path) -> list[Path]:
-    """Write ``cost.csv``, ``convergence.csv``, ``trials.csv``, ``inverses.csv`` (tidy) and ``comparison.csv`` (wide).
+    """Write every frame as tidy CSV, one file each, and ``comparison.csv`` (wide).
 
     Args:
         results: What was measured.
@@ -28,6 +28,8 @@ def export_csv(results: Results, folder: Path) -> list[Path]:
         "convergence": results.convergence,
         "trials": results.trials,
         "inverses": results.inverses,
+        "profiles": results.profiles,
+        "profile": results.profile,
         "comparison": comparison(results.cost, results.trials),
     }
     written = []

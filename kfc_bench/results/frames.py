@@ -16,6 +16,8 @@ from kfc_bench.results.schema import (
     COST_COLUMNS,
     CURVE_COLUMNS,
     INVERSE_COLUMNS,
+    PROFILE_COLUMNS,
+    PROFILE_PART_COLUMNS,
     TRIAL_COLUMNS,
     VISIT_COLUMNS,
     Record,
@@ -31,6 +33,8 @@ class Results:
         convergence: One row per trial and evaluation, `CONVERGENCE_COLUMNS`.
         trials: One row per trial, `TRIAL_COLUMNS`.
         inverses: One row per inverse case, `INVERSE_COLUMNS`.
+        profiles: One row per profiled step, `PROFILE_COLUMNS`.
+        profile: One row per profiled step, layer and phase, `PROFILE_PART_COLUMNS`.
         environments: Environment records by ``env_id``.
     """
 
@@ -38,12 +42,14 @@ class Results:
     convergence: pd.DataFrame
     trials: pd.DataFrame
     inverses: pd.DataFrame
+    profiles: pd.DataFrame
+    profile: pd.DataFrame
     environments: dict[str, dict[str, Any]]
 
     @property
     def is_empty(self) -> bool:
         """Whether there is no record at all."""
-        return self.cost.empty and self.trials.empty and self.inverses.empty
+        return all(frame.empty for frame in (self.cost, self.trials, self.inverses, self.profiles))
 
 
 def _frame(records: Iterable[Record], columns: Sequence[str]) -> pd.DataFrame:
@@ -68,11 +74,19 @@ def to_frames(records: list[Record], environments: dict[str, dict[str, Any]]) ->
         for trial in trials
         for point in trial.get("curve", [])
     ]
+    profiles = [record for record in newest if record["experiment"] == "profile"]
+    parts = [
+        {**{name: record.get(name) for name in PROFILE_PART_COLUMNS}, **part}
+        for record in profiles
+        for part in record.get("parts", [])
+    ]
     return Results(
         cost=_frame((record for record in newest if record["experiment"] == "cost"), (*COST_COLUMNS, *VISIT_COLUMNS)),
         convergence=_frame(points, CONVERGENCE_COLUMNS),
         trials=_frame(trials, TRIAL_COLUMNS),
         inverses=_frame((record for record in newest if record["experiment"] == "inverse"), INVERSE_COLUMNS),
+        profiles=_frame(profiles, PROFILE_COLUMNS),
+        profile=_frame(parts, PROFILE_PART_COLUMNS),
         environments=environments,
     )
 

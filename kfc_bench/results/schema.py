@@ -154,6 +154,69 @@ INVERSE_COLUMNS = (
     "launch_hidden",
 )
 
+PROFILE_COLUMNS = (
+    *COMMON,
+    "device",
+    "network",
+    "input",
+    "approximation",
+    "implementation",
+    "layout",
+    "fisher",
+    "clip",
+    "damping",
+    "statistics_every",
+    "inverses_every",
+    "batch",
+    "dtype",
+    "precision",
+    "status",
+    "reason",
+    "step_s",
+    "step_ci_low_s",
+    "step_ci_high_s",
+    "parts_s",
+    "parts_share",
+    "other_s",
+    "marked_step_s",
+    "suspect",
+    "peak_memory_bytes",
+    "visits",
+    "samples",
+    "stop_reason",
+)
+"""A network's step: `step_s` as nobody watches it, `parts_s` what the marked phases of a step add up to."""
+
+PART_COLUMNS = (
+    "layer",
+    "kind",
+    "phase",
+    "call_s",
+    "every",
+    "per_step_s",
+    "shared",
+    "peak_bytes",
+    "held_bytes",
+    "in_elements",
+    "out_elements",
+    "parameters",
+    "in_channels",
+    "out_channels",
+    "size",
+    "kernel",
+    "stride",
+    "padding",
+    "dilation",
+    "groups",
+    "bias",
+)
+"""A phase of a layer, in a profile's `parts`; no layer's name is what belongs to none."""
+
+PROFILE_PART_COLUMNS = (
+    *(name for name in PROFILE_COLUMNS if name not in ("reason", "visits", "samples", "stop_reason")),
+    *PART_COLUMNS,
+)
+
 JOURNAL_ONLY = ("attempt", "worker_s", "visit_group", "last_round")
 """Which try this was, seconds the worker spent on the case, its session of visits in turn, its last round there."""
 
@@ -164,6 +227,7 @@ COLUMNS = {
     "cost": (*COST_COLUMNS, "visit_medians_s"),
     "convergence": (*TRIAL_COLUMNS, "curve"),
     "inverse": INVERSE_COLUMNS,
+    "profile": (*PROFILE_COLUMNS, "parts", "steps", "visit_medians_s"),
 }
 
 

@@ -20,7 +20,7 @@ TIMES = [
 ]
 
 
-EMPTY = {name: pd.DataFrame() for name in ("convergence", "trials", "inverses")}
+EMPTY = {name: pd.DataFrame() for name in ("convergence", "trials", "inverses", "profiles", "profile")}
 
 
 def frame(rows=TIMES):
