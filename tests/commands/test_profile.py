@@ -28,6 +28,8 @@ def test_a_step_is_taken_apart_kept_and_shown_again(tmp_path, monkeypatch, capsy
         assert f"wrote results/profile-digits_small/{written}" in shown.err
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     assert any(event.get("name") == "kfc: output factor fc" for event in events)
+    report = (tmp_path / "results" / "profile-digits_small" / "report.md").read_text()
+    assert "kfc-bench profile digits_small --approximation kfc --batch 2 --clip 0.3" in report
     (record,) = journal_lines(tmp_path / "results" / "profile-digits_small")
     assert (record["experiment"], record["status"]) == ("profile", "ok")
     assert record["visits"] >= 6
