@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from kfc_bench.commands.console import TableFormat, say
-from kfc_bench.errors import UserError
+from kfc_bench.errors import UserError, UserInterrupt
 
 
 def input_shape(text: str) -> list[int]:
@@ -106,7 +106,7 @@ def profile(
             done = Executor(suite, run, [], errors, _typed(words, input)).execute()
             record = {own["case_id"]: own for own in done}[case.case_id]
         except KeyboardInterrupt:
-            raise UserError("interrupted: a profile is kept once it is whole, and this one was not") from None
+            raise UserInterrupt("interrupted: a profile is kept once it is whole, and this one was not") from None
         frames = run_frames(run)
         written = [*export_csv(frames, root), root / REPORT]
         write_report(run, frames, root / REPORT)
