@@ -16,7 +16,8 @@ import typer
 from rich.console import Console
 
 from kfc_bench import __version__
-from kfc_bench.errors import UserError
+from kfc_bench.commands.regression import PassingOn, regression
+from kfc_bench.errors import UserError, UserInterrupt
 
 if TYPE_CHECKING:
     from kfc_bench.results.run import Run
@@ -151,10 +152,6 @@ def _retyped(suite: str, device: str | None, variant: str | None, filters: list[
     for text in filters or []:
         words += ["--filter", text]
     return shlex.join([*words, *([] if csv else ["--no-csv"])])
-
-
-class UserInterrupt(Exception):
-    """Ctrl-C, with one line that says what was kept."""
 
 
 @app.command("import")
@@ -423,6 +420,9 @@ def dashboard(
     command += ["--server.address", "127.0.0.1", "--server.port", str(port), "--browser.gatherUsageStats", "false"]
     command += ["--", *(str(folder.resolve()) for folder in results or [])]
     raise typer.Exit(subprocess.run(command, check=False).returncode)
+
+
+app.command("regression", cls=PassingOn)(regression)
 
 
 def main() -> None:

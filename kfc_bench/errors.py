@@ -1,5 +1,9 @@
-"""Mistakes that are the user's to mend."""
+"""What ends a command in one line."""
 
 
 class UserError(Exception):
-    """One line that says what is wrong, where, and what would be right; the command exits with code 2."""
+    """A mistake that is the user's to mend: what is wrong, where, and what would be right; exit code 2."""
+
+
+class UserInterrupt(Exception):
+    """Ctrl-C, with one line that says what was kept."""

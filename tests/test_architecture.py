@@ -18,7 +18,8 @@ LAYERS: list[tuple[str, ...]] = [
     ("results",),
     ("experiments",),
     ("runner", "report"),
-    ("cli", "__main__", "pytest_plugin"),
+    ("commands", "pytest_plugin"),
+    ("cli", "__main__"),
 ]
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 

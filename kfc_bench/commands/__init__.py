@@ -1,0 +1,1 @@
+"""The commands of `kfc-bench` that have a file of their own."""
