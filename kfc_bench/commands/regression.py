@@ -33,7 +33,7 @@ def regression(
     fail_on: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"slower, slower:5%, faster:5%, unclear, missing; repeatable, {DEFAULT_POLICY} if not given."
+            help="slower, slower:5%, faster:5%, unclear, missing; repeatable, slower:5% if not given."
         ),
     ] = None,
     tolerance: Annotated[float, typer.Option(help="Relative difference that does not matter.")] = Request.tolerance,
