@@ -32,9 +32,7 @@ def regression(
     ] = None,
     fail_on: Annotated[
         list[str] | None,
-        typer.Option(
-            help="slower, slower:5%, faster:5%, unclear, missing; repeatable, slower:5% if not given."
-        ),
+        typer.Option(help="slower, slower:5%, faster:5%, unclear, missing; repeatable, slower:5% if not given."),
     ] = None,
     tolerance: Annotated[float, typer.Option(help="Relative difference that does not matter.")] = Request.tolerance,
     sessions: Annotated[
@@ -104,6 +102,8 @@ def regression(
     typer.echo(table.to_text(), nl=False)
     for path in written:
         typer.echo(f"wrote {path}", err=True)
+    for test, reason in outcome.first.untimed.items():
+        typer.echo(f"no time on either side: {test}: {reason}", err=True)
     if outcome.interrupted:
         raise UserInterrupt(f"interrupted: {outcome.rounds} rounds were compared, and their sessions are kept in {out}")
     for entry in outcome.unconfirmed:
