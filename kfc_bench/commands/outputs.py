@@ -33,7 +33,10 @@ def changed_files(rounds: Sequence[Round], base: Side, head: Side) -> list[str]:
     """List the bench files that both sides have and that are not the same on both."""
     tests = [set().union(*(each[place].tests for each in rounds)) for place in (0, 1)]
     files = sorted({test.partition("::")[0] for test in tests[0] & tests[1]})
-    return [file for file in files if (base.folder / file).read_bytes() != (head.folder / file).read_bytes()]
+    there = [(file, base.folder / file, head.folder / file) for file in files]
+    return [
+        file for file, old, new in there if old.is_file() and new.is_file() and old.read_bytes() != new.read_bytes()
+    ]
 
 
 def machine_of(rounds: Sequence[Round]) -> Mapping[str, Any]:
