@@ -18,6 +18,7 @@ from kfc_bench.commands.export import export
 from kfc_bench.commands.import_file import import_file
 from kfc_bench.commands.kernels import kernels
 from kfc_bench.commands.profile import profile
+from kfc_bench.commands.regression import PassingOn, regression
 from kfc_bench.commands.report import report
 from kfc_bench.commands.run import run
 from kfc_bench.commands.summary import summary
@@ -62,6 +63,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 for name, command in COMMANDS.items():
     app.command(name)(command)
+app.command("regression", cls=PassingOn)(regression)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -33,9 +34,40 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
     """Add the device, the GPU and its driver; leave out the processor's clock of the moment, equal in no two runs."""
     if not config.getoption("kfc_benchmark"):
         return
+    machine_info |= _device() if "torch" in sys.modules else _device_without_torch()
+    for name in ("hz_actual", "hz_actual_friendly"):
+        machine_info.get("cpu", {}).pop(name, None)
+
+
+def _device() -> dict[str, Any]:
     from kfc_bench.measure.environment import environment, resolve_device
 
     here = environment(resolve_device("auto"))
-    machine_info |= {name: here[name] for name in ("device_kind", "device", "gpu", "driver")}
-    for name in ("hz_actual", "hz_actual_friendly"):
-        machine_info.get("cpu", {}).pop(name, None)
+    return {name: here[name] for name in ("device_kind", "device", "gpu", "driver", "torch")}
+
+
+def _device_without_torch() -> dict[str, Any]:
+    """Describe the first GPU, or the processor, without the seconds that importing torch takes."""
+    import pynvml
+
+    from kfc_bench.measure.sources import cpu_name
+
+    try:
+        pynvml.nvmlInit()
+        gpu = {"name": pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(0))}
+        driver = pynvml.nvmlSystemGetDriverVersion()
+    except pynvml.NVMLError:
+        return {"device_kind": None, "device": cpu_name(), "gpu": None, "driver": None, "torch": None}
+    return {"device_kind": None, "device": gpu["name"], "gpu": gpu, "driver": driver, "torch": None}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
+    """Add which files packages and modules were imported from: what was measured."""
+    if not config.getoption("kfc_benchmark"):
+        return
+    output_json["imported"] = {
+        name: module.__file__
+        for name, module in list(sys.modules.items())
+        if "." not in name and name not in sys.stdlib_module_names and getattr(module, "__file__", None)
+    }

@@ -18,6 +18,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("results",),
     ("experiments",),
     ("runner", "report"),
+    ("regression",),
     ("commands", "pytest_plugin"),
     ("cli", "__main__"),
 ]

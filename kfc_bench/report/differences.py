@@ -142,7 +142,7 @@ def failing(found: Sequence[Difference], policies: Sequence[Policy]) -> list[Dif
     ]
 
 
-def to_frame(found: Sequence[Difference]) -> pd.DataFrame:
+def to_frame(found: Sequence[Difference], what: Sequence[str] = WHAT) -> pd.DataFrame:
     """Return one row per difference: what it is, both medians, ratio with its interval, verdict, reason."""
     rows = []
     for difference in found:
@@ -160,7 +160,7 @@ def to_frame(found: Sequence[Difference]) -> pd.DataFrame:
                 "reason": difference.reason,
             }
         )
-    columns = ["case_id", *WHAT, "a_s", "b_s", "ratio", "ratio_low", "ratio_high", "verdict", "reason"]
+    columns = ["case_id", *what, "a_s", "b_s", "ratio", "ratio_low", "ratio_high", "verdict", "reason"]
     return pd.DataFrame(rows, columns=columns)
 
 

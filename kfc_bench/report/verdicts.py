@@ -107,6 +107,21 @@ class UnknownRatio:
         return 1.0
 
 
+def fewest_pairs(cases: int) -> int:
+    """Return with how many pairs one case among so many can still be called different.
+
+    The smallest two-sided p-value of Wilcoxon's test on ``n`` pairs is ``2 / 2^n``, which Benjamini and Hochberg's
+    procedure multiplies by the number of cases where all others are the same.
+
+    Args:
+        cases: Cases that are judged together, at least one.
+
+    Returns:
+        The least ``n``; 6 for one case, 12 for a hundred.
+    """
+    return math.ceil(1 + math.log2(cases / FALSE_DISCOVERIES))
+
+
 def verdicts(ratios: Sequence[Ratio], tolerance: float = TOLERANCE) -> list[Verdict]:
     """Judge many cases at once.
 

@@ -25,11 +25,10 @@ from kfc_bench.measure.paired import PairedRatio
 from kfc_bench.results.schema import Record
 from kfc_bench.runner.filters import Filter, matches
 from kfc_bench.runner.progress import RunProgress
+from kfc_bench.runner.revisions import checked_out, top_of
 from kfc_bench.runner.suite import load_suite
 
 START_TIMEOUT_S = 120.0
-WORKING_TREE = "."
-"""Stands for the checkout as it is, uncommitted changes included."""
 
 
 @dataclass(frozen=True)
@@ -57,42 +56,6 @@ class Rounds:
         paired = PairedRatio(a, b)
         interval = paired.interval()
         return interval is not None and interval[1] - interval[0] <= 2 * self.half_width * paired.ratio
-
-
-@contextlib.contextmanager
-def checked_out(revision: str, repository: Path) -> Iterator[Path]:
-    """Hold a revision in a folder of its own.
-
-    Args:
-        revision: What git takes for one, or ``"."`` for the working tree.
-        repository: A folder of the checkout.
-
-    Yields:
-        The folder.
-
-    Raises:
-        UserError: It is not a checkout of KFC Bench, or git knows no such revision.
-    """
-
-    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=False)
-
-    top = git("rev-parse", "--show-toplevel")
-    if top.returncode or not (Path(top.stdout.strip()) / "kfc_bench").is_dir():
-        raise UserError(f"{repository}: not a git checkout of KFC Bench; --checkout is run inside one")
-    if revision == WORKING_TREE:
-        yield Path(top.stdout.strip())
-        return
-    with tempfile.TemporaryDirectory(prefix="kfc-bench-") as temporary:
-        folder = Path(temporary) / "checkout"
-        added = git("worktree", "add", "--detach", str(folder), f"{revision}^{{commit}}")
-        if added.returncode:
-            words = added.stderr.strip().splitlines() or ["it said nothing"]
-            raise UserError(f"--checkout: git could not check out {revision!r}: {words[-1]}")
-        try:
-            yield folder
-        finally:
-            git("worktree", "remove", "--force", str(folder))
 
 
 class Side:
@@ -258,7 +221,7 @@ def compare_checkouts(
         Both records of each case, as soon as it is done.
 
     Raises:
-        UserError: A revision cannot take part, or both read the suite differently.
+        UserError: It is no checkout of KFC Bench, a revision cannot take part, or both read the suite differently.
     """
     loaded = load_suite(suite, device)
     cases = [case for section in loaded.sections for case in section.plan.due({})]
@@ -269,11 +232,14 @@ def compare_checkouts(
     ]
     if not wanted:
         raise UserError(f'{suite}: no case to compare; only what is measured in visits can be, as in kind = "cost"')
+    top = top_of(Path.cwd())
+    if top is None or not (top / "kfc_bench").is_dir():
+        raise UserError(f"{Path.cwd()}: not a git checkout of KFC Bench; --checkout is run inside one")
     order = random.Random(0)
     with contextlib.ExitStack() as stack:
         sides = []
         for revision in revisions:
-            folder = stack.enter_context(checked_out(revision, Path.cwd()))
+            folder = stack.enter_context(checked_out(revision, top))
             side = Side(revision, folder, suite.resolve(), loaded.device)
             stack.callback(side.stop)
             sides.append(side)
