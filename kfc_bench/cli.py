@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from kfc_bench import __version__
+from kfc_bench.commands.audit import audit
 from kfc_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -423,6 +424,9 @@ def dashboard(
     command += ["--server.address", "127.0.0.1", "--server.port", str(port), "--browser.gatherUsageStats", "false"]
     command += ["--", *(str(folder.resolve()) for folder in results or [])]
     raise typer.Exit(subprocess.run(command, check=False).returncode)
+
+
+app.command("audit")(audit)
 
 
 def main() -> None:
