@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from kfc_bench import __version__
+from kfc_bench.commands.audit import audit
 from kfc_bench.commands.choices import choices
 from kfc_bench.commands.compare import compare
 from kfc_bench.commands.dashboard import dashboard
@@ -59,6 +60,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "compare": compare,
     "profile": profile,
     "kernels": kernels,
+    "audit": audit,
     "dashboard": dashboard,
 }
 for name, command in COMMANDS.items():
