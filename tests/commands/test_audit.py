@@ -15,8 +15,8 @@ from kfc_bench.audit.run import audit, chosen
 from kfc_bench.audit.script import script
 from kfc_bench.audit.table import committed, matrix, read_csv, to_csv
 from kfc_bench.audit.verdicts import Verdict
-from kfc_bench.commands.console import TableFormat
 from kfc_bench.commands.audit import audit as command
+from kfc_bench.commands.console import TableFormat
 from kfc_bench.errors import UserError
 from tests.helpers import assert_refused, cli
 
