@@ -26,8 +26,8 @@ Hessian. No im2col is in it, neither ours nor a library's.
   two ([conventions](conventions.md)). Of a layer with groups, only entries that belong to one group count: nobody is
   held to what lies between groups.
 - A convention that a library documents is its convention, and it is held to that; the list below has them.
-- "Silently" means: no exception, no warning that the plain layer does not give as well, and no word in the docstrings
-  of what is called.
+- "Silently" means: no exception, no warning, log or printed line that the plain layer does not give as well, and
+  no word in the docstrings of what is called.
 - Nothing here is about speed, and an exception is no fault: where an option is not supported, it serves a user best.
 - Not asked: transposed convolutions, and modules that run twice, for which no two libraries agree on what K-FAC means.
 
@@ -122,9 +122,8 @@ def _fault(group: Sequence[Finding]) -> str:
     first = group[0]
     library, option = LIBRARIES[first.library], OPTIONS[first.option]
     cells = "; ".join(f"{OPTIONS[finding.option].title}: {finding.words()}" for finding in group)
-    quoted = (
-        f' Its documentation: "{library.documented[option.told_as]}".' if option.told_as in library.documented else ""
-    )
+    documented = library.documented.get(option.told_as)
+    quoted = f" It says so: {documented}." if documented else ""
     links = library.links.get(option.told_as, ())
     asked = f" See also {', '.join(f'<{link}>' for link in links)}." if links else ""
     titles = ", ".join(OPTIONS[finding.option].title for finding in group)

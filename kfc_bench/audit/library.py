@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -12,6 +13,16 @@ from kfc_bench.measure.sources import version
 
 DEPTHWISE = "https://github.com/Thrandis/EKFAC-pytorch/issues/6"
 """Where users asked for depthwise convolutions."""
+
+
+class Quotation(NamedTuple):
+    """What a library's documentation says, and the module whose docstring it is from."""
+
+    words: str
+    module: str
+
+    def __str__(self) -> str:
+        return f'"{self.words}" (docstring of {self.module})'
 
 
 @dataclass(frozen=True)
@@ -29,7 +40,7 @@ class Library:
         convention: How its factors make that block, one sentence.
         arguments: By an option's need, the arguments that ask for it, as Python writes them.
         lacks: By an option's need, why it has no such quantity.
-        documented: By family, where its documentation says that it differs, quoted.
+        documented: By family, where its documentation says that it differs.
         notes: By family, what it computes instead.
         links: By family, where it was discussed.
     """
@@ -43,7 +54,7 @@ class Library:
     states: Mapping[str, str] = field(default_factory=dict)
     arguments: Mapping[str, str] = field(default_factory=dict)
     lacks: Mapping[str, str] = field(default_factory=dict)
-    documented: Mapping[str, str] = field(default_factory=dict)
+    documented: Mapping[str, Quotation] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
     links: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 

@@ -73,7 +73,7 @@ OPTIONS = {
         _conv(
             "plain",
             "plain 3x3",
-            "A convolution without options: what the others are held beside.",
+            "No option: K-FAC-expand of a convolution, cross-entropy's mean over examples.",
             "4, 6, 3, padding=1",
         ),
         _conv("stride", "stride 2", "The kernel moves by two pixels.", "4, 6, 3, padding=1, stride=2"),

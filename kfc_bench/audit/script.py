@@ -43,7 +43,7 @@ def own_lines(library: Library, option: Option) -> str:
             "torch.set_default_dtype(torch.float64)",
             *option.lines(),
             f"expected = reference(model, loss, x, labels{states})",
-            f"found = blocks(model, loss, x, labels{', ' if arguments else ''}{arguments})",
+            f"found = {library.blocks.__name__}(model, loss, x, labels{', ' if arguments else ''}{arguments})",
             "for name, value in found.items():",
             "    error = difference(layer, value, expected[name])",
             '    print(f"{name}: {list(value.shape)} for {list(expected[name].shape)}, relative error {error:.2g}")',

@@ -25,6 +25,22 @@ def committed() -> Path:
     return share("results") / "audit" / "audit.csv"
 
 
+def frame(findings: Sequence[Finding]) -> pd.DataFrame:
+    """Return findings as a frame of words and numbers, one row each.
+
+    Args:
+        findings: The findings.
+
+    Returns:
+        `COLUMNS`.
+    """
+    rows: list[dict[str, Any]] = [dataclasses.asdict(finding) for finding in findings]
+    for row in rows:
+        for name in NUMBERS:
+            row[name] = "" if row[name] is None else f"{row[name]:g}"
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
 def to_csv(findings: Sequence[Finding]) -> str:
     """Write findings.
 
@@ -34,11 +50,7 @@ def to_csv(findings: Sequence[Finding]) -> str:
     Returns:
         CSV.
     """
-    rows: list[dict[str, Any]] = [dataclasses.asdict(finding) for finding in findings]
-    for row in rows:
-        for name in NUMBERS:
-            row[name] = "" if row[name] is None else f"{row[name]:g}"
-    return pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False, lineterminator="\n")
+    return frame(findings).to_csv(index=False, lineterminator="\n")
 
 
 def read_csv(path: Path) -> list[Finding]:
@@ -54,9 +66,9 @@ def read_csv(path: Path) -> list[Finding]:
         UserError: There is no such file, or it is not an audit's.
     """
     try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+        stored = pd.read_csv(path, dtype=str, keep_default_na=False)
         findings = []
-        for row in frame[list(COLUMNS)].to_dict("records"):
+        for row in stored[list(COLUMNS)].to_dict("records"):
             values: dict[str, Any] = {str(name): value for name, value in row.items()}
             for name, kind in NUMBERS.items():
                 values[name] = kind(values[name]) if values[name] else None

@@ -33,10 +33,10 @@ MEANING = {
     Verdict.RIGHT: f"within {BOUND:g} of float64, relative to its norm",
     Verdict.REFUSES: "an exception; its words are listed below",
     Verdict.SILENT: "a block comes back, without a word, and it is not the layer's",
-    Verdict.WARNS: "the same, but with a warning that the plain layer does not give",
+    Verdict.WARNS: "the same, but with a warning, a logged or a printed line that the plain layer does not give",
     Verdict.DOCUMENTED: "another block, and the library's documentation says so",
     Verdict.SCALED: "the layer's block times a constant, which the library's other layers do not have",
-    Verdict.LEFT_OUT: "no block for this layer, and no word when it runs",
+    Verdict.LEFT_OUT: "no block for this layer, and no exception",
     Verdict.NONE: "the library does not claim to have it",
     Verdict.BROKEN: "the plain layer already fails, so nothing is said of options",
     Verdict.MISSING: "the library is not there",
@@ -99,7 +99,7 @@ def judge(library: Library, option: Option, record: dict[str, Any], plain: dict[
         library: The library.
         option: The option.
         record: What `kfc_bench.audit.worker.observe` returned.
-        plain: The same of the plain convolution: warnings that it gives too say nothing about the option.
+        plain: The same of the plain convolution: what is said there too says nothing about the option.
         torch: torch's version.
 
     Returns:
@@ -113,8 +113,9 @@ def judge(library: Library, option: Option, record: dict[str, Any], plain: dict[
         return finding(Verdict.BROKEN, plain["exception"] or "the plain convolution's block is not float64's")
     if record["exception"]:
         return finding(Verdict.REFUSES, record["exception"])
+    said = [line for line in record["said"] if line not in plain["said"]]
     if not record["blocks"]:
-        return finding(Verdict.LEFT_OUT, library.documented.get(option.told_as, ""))
+        return finding(Verdict.LEFT_OUT, said[0] if said else str(library.documented.get(option.told_as, "")))
     worst = max(record["blocks"].values(), key=_error)
     measured = {
         "blocks": ", ".join(record["blocks"]),
@@ -127,11 +128,10 @@ def judge(library: Library, option: Option, record: dict[str, Any], plain: dict[
     if _error(worst) <= BOUND:
         extra = option.frozen and "weight and bias" in record["blocks"]
         return finding(Verdict.RIGHT, "the frozen bias is in the block too" if extra else "", **measured)
-    new = [warning for warning in record["warnings"] if warning not in plain["warnings"]]
-    if new:
-        return finding(Verdict.WARNS, new[0], **measured)
+    if said:
+        return finding(Verdict.WARNS, said[0], **measured)
     if option.told_as in library.documented:
-        return finding(Verdict.DOCUMENTED, library.documented[option.told_as], **measured)
+        return finding(Verdict.DOCUMENTED, str(library.documented[option.told_as]), **measured)
     if worst.get("scaled_error", math.inf) <= BOUND * abs(worst.get("factor", 0)):
         return finding(Verdict.SCALED, f"{worst['factor']:.3g} times the block", **measured)
     return finding(Verdict.SILENT, "", **measured)

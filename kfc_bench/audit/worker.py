@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import json
 import linecache
+import logging
 import sys
 import traceback
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +25,33 @@ from kfc_bench.audit.reference import difference, within_groups
 from kfc_bench.audit.script import script
 
 
+class _Log(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line."""
+        self.lines.append(f"{record.levelname}: {record.getMessage()}")
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Listen to every logger that passes its lines on."""
+        logging.getLogger().addHandler(self)
+        try:
+            yield
+        finally:
+            logging.getLogger().removeHandler(self)
+
+
 def _within(error: BaseException, library: Library) -> bool:
-    """Tell whether an exception passed through the library, rather than only through our lines."""
-    frames = traceback.walk_tb(error.__traceback__)
-    return any(library.module in Path(frame.f_code.co_filename).parts for frame, _ in frames)
+    """Tell whether an exception passed through the library, rather than only through the audit's own lines."""
+    spec = importlib.util.find_spec(library.module)
+    home = Path(spec.origin if spec and spec.origin else "").parent
+    files = [Path(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return any(file.is_relative_to(home) and not file.is_relative_to(Path(__file__).parent) for file in files)
 
 
 def _compared(layer: Any, found: Tensor, expected: Tensor) -> dict[str, Any]:
@@ -47,7 +73,7 @@ def observe(library: Library, option: Option) -> dict[str, Any]:
         option: The option.
 
     Returns:
-        What it said of each block, the warnings that it gave, and how it ended.
+        What it showed of each block, how it ended, and all that was said meanwhile: warnings, log, standard output.
 
     Raises:
         Exception: The script failed outside the library: ours to mend.
@@ -55,8 +81,9 @@ def observe(library: Library, option: Option) -> dict[str, Any]:
     text, name = script(library, option), f"{library.name}-{option.name}.py"
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
     names: dict[str, Any] = {"__name__": "__main__"}
-    record: dict[str, Any] = {"option": option.name, "blocks": {}, "warnings": [], "exception": ""}
-    with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(io.StringIO()):
+    record: dict[str, Any] = {"option": option.name, "blocks": {}, "said": [], "exception": ""}
+    output, log = io.StringIO(), _Log(logging.WARNING)
+    with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(output), log.kept():
         warnings.simplefilter("always")
         try:
             exec(compile(text, name, "exec"), names)
@@ -70,7 +97,10 @@ def observe(library: Library, option: Option) -> dict[str, Any]:
             record["blocks"] = {
                 name: _compared(layer, value, names["expected"][name]) for name, value in names["found"].items()
             }
-    record["warnings"] = sorted({f"{warning.category.__name__}: {warning.message}" for warning in caught})
+    own = tuple(f"{name}: [" for name in record["blocks"])
+    printed = [line for line in output.getvalue().splitlines() if line.strip() and not line.startswith(own)]
+    warned = [f"{warning.category.__name__}: {warning.message}" for warning in caught]
+    record["said"] = sorted({*warned, *log.lines, *printed})
     return record
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kfc_bench.audit.library import DEPTHWISE, Library
+from kfc_bench.audit.library import DEPTHWISE, Library, Quotation
 
 
 def blocks(model: nn.Sequential, loss: nn.Module, x: Tensor, labels: Tensor, **arguments: Any) -> dict[str, Tensor]:
@@ -41,7 +41,7 @@ LIBRARY = Library(
         "bias apart": "separate_weight_and_bias=True",
         "reduce": 'kfac_approx="reduce"',
     },
-    documented={"groups": "The patches are averaged over channel groups (docstring of curvlinops.kfac_utils)"},
+    documented={"groups": Quotation("The patches are averaged over channel groups.", "curvlinops.kfac_utils")},
     notes={
         "padding_mode": "Its patches are cut from an input padded with zeros, whatever the mode.",
         "groups": "Channels are averaged over groups before the product: one input factor stands for all groups.",

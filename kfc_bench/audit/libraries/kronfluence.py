@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kfc_bench.audit.library import DEPTHWISE, Library
+from kfc_bench.audit.library import DEPTHWISE, Library, Quotation
 
 
 def blocks(model: nn.Sequential, loss: nn.Module, x: Tensor, labels: Tensor) -> dict[str, Tensor]:  # noqa: ARG001
@@ -60,8 +60,8 @@ LIBRARY = Library(
         "loss": "its user writes a loss that sums over examples; its counts make means",
     },
     documented={
-        "groups": "averaged over channel groups (docstring of kronfluence.module.conv2d)",
-        "axes": "all applicable modules, e.g. nn.Linear and nn.Conv2d (docstring of kronfluence.task)",
+        "groups": Quotation("averaged over channel groups", "kronfluence.module.conv2d"),
+        "axes": Quotation("all applicable modules (e.g., nn.Linear and nn.Conv2d)", "kronfluence.task"),
     },
     notes={
         "padding_mode": "Its patches are cut from an input padded with zeros, whatever the mode.",

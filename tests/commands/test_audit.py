@@ -1,0 +1,104 @@
+"""``kfc-bench audit`` as a user types it."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+
+import pytest
+
+from kfc_bench.audit import run as running
+from kfc_bench.audit.document import document
+from kfc_bench.audit.libraries import LIBRARIES
+from kfc_bench.audit.options import OPTIONS
+from kfc_bench.audit.run import audit, chosen
+from kfc_bench.audit.script import script
+from kfc_bench.audit.table import committed, matrix, read_csv, to_csv
+from kfc_bench.audit.verdicts import Verdict
+from kfc_bench.commands.audit import AuditFormat
+from kfc_bench.commands.audit import audit as command
+from kfc_bench.errors import UserError
+from tests.helpers import assert_refused, cli
+
+
+def test_the_findings_of_one_library_as_csv(tmp_path, capsys):
+    command(libraries=["kfc_bench"], options=["stride"], format=AuditFormat.csv, out=tmp_path / "a.csv")
+    assert capsys.readouterr().out == f"wrote {tmp_path / 'a.csv'}\n"
+    (row,) = csv.DictReader((tmp_path / "a.csv").read_text().splitlines())
+    assert (row["library"], row["option"], row["verdict"]) == ("kfc_bench", "stride", "right")
+    (finding,) = read_csv(tmp_path / "a.csv")
+    assert finding.verdict == Verdict.RIGHT
+
+
+@pytest.mark.parametrize("format", AuditFormat)
+def test_every_format_says_the_verdict(format, monkeypatch, capsys):
+    findings = read_csv(committed())
+    monkeypatch.setattr(running, "audit", lambda *_: findings)
+    command(format=format)
+    shown = capsys.readouterr().out
+    assert "wrong, silently" in shown
+    assert shown == {"markdown": document, "csv": to_csv, "terminal": lambda found: matrix(found).to_text()}[format](
+        findings
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"libraries": ["nope"]}, ["--library nope", "curvlinops"]),
+        ({"options": ["nope"]}, ["--option nope", "circular"]),
+        ({"reproduce": "curvlinops"}, ["LIBRARY:OPTION"]),
+        ({"reproduce": "curvlinops:nope"}, ["--option nope"]),
+        ({"reproduce": "backpack:reduce"}, ["BackPACK has no such quantity"]),
+        ({"reproduce": "backpack:plain", "format": AuditFormat.csv}, ["--reproduce"]),
+    ],
+)
+def test_a_wrong_word_is_refused_in_one_line(options, words):
+    with pytest.raises(UserError) as refused:
+        command(**options)
+    assert "\n" not in str(refused.value)
+    assert all(word in str(refused.value) for word in words)
+
+
+def test_the_command_line_knows_it(tmp_path):
+    assert_refused(cli("audit", "--library", "nope", cwd=tmp_path), "--library nope: no such library")
+
+
+def test_a_cells_script_is_printed_as_it_is(capsys):
+    command(reproduce="curvlinops:circular")
+    assert capsys.readouterr().out == script(LIBRARIES["curvlinops"], OPTIONS["circular"])
+
+
+def test_a_library_that_is_not_installed_is_said_to_be_so(monkeypatch):
+    absent = dataclasses.replace(LIBRARIES["asdl"], module="nothing_of_this_name")
+    findings = audit([absent], [OPTIONS["plain"], OPTIONS["reduce"]])
+    assert [finding.verdict for finding in findings] == [Verdict.MISSING, Verdict.NONE]
+    assert findings[0].detail == "pip install asdfghjkl"
+    monkeypatch.setitem(running.LIBRARIES, "asdl", absent)
+    assert matrix(findings).rows[0] == ["plain 3x3", "not installed"]
+
+
+def test_names_come_in_the_order_of_the_tables():
+    libraries, options = chosen(["backpack", "kfc_bench"], ["circular", "plain"])
+    assert [library.name for library in libraries] == ["kfc_bench", "backpack"]
+    assert [option.name for option in options] == ["plain", "circular"]
+    assert len(chosen([], [])[1]) == len(OPTIONS)
+
+
+def test_findings_survive_their_file(tmp_path):
+    findings = read_csv(committed())
+    (tmp_path / "again.csv").write_text(to_csv(findings))
+    assert read_csv(tmp_path / "again.csv") == findings
+    assert to_csv(findings) == committed().read_text()
+
+
+@pytest.mark.parametrize("text", ["", "library,option\na,b\n", "\x00"])
+def test_another_file_is_refused(text, tmp_path):
+    (tmp_path / "other.csv").write_text(text)
+    with pytest.raises(UserError, match=r"other\.csv: not an audit's"):
+        read_csv(tmp_path / "other.csv")
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"kfc-bench audit --format csv"):
+        read_csv(tmp_path / "none.csv")
