@@ -46,6 +46,7 @@ def test_the_wheel_installs_no_bare_top_level_name_but_the_two_packages(distribu
         "kfc_bench/share/suites/bench_cost.py",
         "kfc_bench/share/dashboard/app.py",
         "kfc_bench/problems/digits.csv.gz",
+        "kfc_bench/share/results/audit/audit.csv",
     ],
 )
 def test_the_wheel_carries(distributions, name):

@@ -33,7 +33,7 @@ MEANING = {
     Verdict.RIGHT: f"within {BOUND:g} of float64, relative to its norm",
     Verdict.REFUSES: "an exception; its words are listed below",
     Verdict.SILENT: "a block comes back, without a word, and it is not the layer's",
-    Verdict.WARNS: "the same, but with a warning, a log or a printed line that the plain layer does not give",
+    Verdict.WARNS: "the same, but with a warning, a logged or a printed line that the plain layer does not give",
     Verdict.DOCUMENTED: "another block, and the library's documentation says so",
     Verdict.SCALED: "the layer's block times a constant, which the library's other layers do not have",
     Verdict.LEFT_OUT: "no block for this layer, and no exception",
