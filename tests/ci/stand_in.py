@@ -116,8 +116,8 @@ class StandIn:
         self.failed = False
         if not self.true(job.get("if", "true")):
             return "skipped"
-        assert set(settings) <= set(content["env"])
-        variables = {**content["env"], **settings}
+        assert set(settings) <= set(content.get("env", {}))
+        variables = {**content.get("env", {}), **settings}
         for step in job["steps"]:
             done = self._step(step, variables, replaced)
             self.steps.append(done)
@@ -219,10 +219,11 @@ def _checkout(runner: StandIn, asked: dict[str, Any]) -> str:
 
 
 def _upload(runner: StandIn, asked: dict[str, Any]) -> str:
-    source, target = runner.workspace / asked["path"], runner.home / "artifacts" / asked["name"]
+    target = runner.home / "artifacts" / asked["name"]
     shutil.rmtree(target, ignore_errors=True)
-    if source.exists():
-        shutil.copytree(source, target)
+    for source in map(runner.workspace.joinpath, asked["path"].split()):
+        if source.exists():
+            shutil.copytree(source, target, dirs_exist_ok=True)
     return f"uploaded {asked['path']} as {asked['name']}"
 
 

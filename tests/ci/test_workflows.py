@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from kfc_bench.cli import app
 from tests.ci.stand_in import USES, StandIn
 from tests.helpers import sources
 
@@ -205,6 +207,20 @@ def test_a_command_that_leaves_no_comment_fails_by_itself(tmp_path, project):
     assert run(runner, GPU, "main", command="#!/bin/sh\nexit 2") == "failure"
     assert [step.name for step in runner.steps if step.code] == ["Compare"]
     assert runner.comments == []
+
+
+def test_our_own_workflow_asks_the_command_for_what_it_knows(tmp_path, project):
+    runner = stand_in(tmp_path, project, FAKE_NUMBER="1", FAKE_CODE="1")
+    installed = f"mkdir -p .venv/bin\ncat > .venv/bin/kfc-bench << 'END'\n{FAKE}\nEND\nchmod +x .venv/bin/kfc-bench\n"
+    replaced = {"Kernels and clock on the device": installed, "Campaign": "true"}
+    assert runner.run(OURS[0], "push", {}, "main", settings={}, replaced=replaced) == "failure"
+    assert [step.name for step in runner.steps if step.code] == ["Benchmarks"]
+    words = (runner.home / "called").read_text().split()
+    options = {word for word in words if word.startswith("--") and word != "--"}
+    known = CliRunner().invoke(app, ["regression", "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
+    assert options
+    assert all(option in known for option in options)
+    assert (runner.home / "artifacts" / "benchmark" / "comment.md").exists()
 
 
 def steps_of(workflow):
