@@ -117,7 +117,8 @@ class Sessions:
     def _pytest(self, command: list[str], side: Side, log: Path) -> int:
         paths = [str(side.folder / folder) for folder in self.imports]
         inherited = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*paths, *inherited])}
+        own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+        environment = {**own, "PYTHONPATH": os.pathsep.join([*paths, *inherited])}
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("w") as output:
             process = subprocess.Popen(
