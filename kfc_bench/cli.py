@@ -16,6 +16,8 @@ import typer
 from rich.console import Console
 
 from kfc_bench import __version__
+from kfc_bench.commands.console import TableFormat, say
+from kfc_bench.commands.profile import profile
 from kfc_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,11 +32,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-def _say(console: Console, line: str) -> None:
-    """Print a line as it is: not wrapped, so that what reads it finds a path whole."""
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 class Format(StrEnum):
@@ -83,7 +80,7 @@ def run(
     now = None if filters else circumstances(suite, device, variant)
     done = None if list_cases or fresh else finished_run(root, now)
     if done is not None:
-        _say(console, f"{done.environment['device']}: run {done.run_id} is complete; --fresh begins another")
+        say(console, f"{done.environment['device']}: run {done.run_id} is complete; --fresh begins another")
         _conclude(done, root, console, csv=csv)
         return
 
@@ -98,9 +95,9 @@ def run(
     if list_cases:
         for section in loaded.sections:
             cases = [case for case in section.plan.due({}) if matches(case.columns(), wanted)]
-            _say(console, f"{section.name}: {len(cases)} cases known of {section.plan.total}")
+            say(console, f"{section.name}: {len(cases)} cases known of {section.plan.total}")
             for case in cases:
-                _say(console, f"  {case.case_id}  {case.label}")
+                say(console, f"  {case.case_id}  {case.label}")
         return
     known = (case.columns() for section in loaded.sections for case in section.plan.due({}))
     if not root.exists() and not any(matches(columns, wanted) for columns in known):
@@ -109,7 +106,7 @@ def run(
     with locked(root):
         description = environment(loaded.device)
         current, line = open_run(root, description, fresh=fresh)
-        _say(console, f"{description['device']}: {line}")
+        say(console, f"{description['device']}: {line}")
         typed = _retyped(suite, device, variant, filters, csv=csv)
         executor = Executor(loaded, current, wanted, console, typed, now)
         try:
@@ -120,7 +117,7 @@ def run(
         _conclude(current, root, console, csv=csv)
         if executor.out_of_time:
             total, finished = (sum(column) for column in zip(*executor.counts().values(), strict=True))
-            _say(
+            say(
                 console,
                 f"the time limit of {loaded.time_limit_s:g} s has passed: {total - finished} of {total} cases "
                 "were not reached; run again to go on",
@@ -139,8 +136,8 @@ def _conclude(run: Run, root: Path, console: Console, *, csv: bool) -> None:
     write_report(run, frames, root / REPORT)
     print_summary(frames, console)
     for path in [*written, root / REPORT]:
-        _say(console, f"wrote {path}")
-    _say(console, f"next: kfc-bench dashboard {root}")
+        say(console, f"wrote {path}")
+    say(console, f"next: kfc-bench dashboard {root}")
 
 
 def _retyped(suite: str, device: str | None, variant: str | None, filters: list[str] | None, *, csv: bool) -> str:
@@ -256,14 +253,6 @@ def report(
     typer.echo(f"wrote {path}")
 
 
-class TableFormat(StrEnum):
-    """How `compare` and `kernels` print their tables."""
-
-    terminal = "terminal"
-    markdown = "markdown"
-    csv = "csv"
-
-
 @app.command()
 def compare(
     a: Annotated[str, typer.Argument(help="Results folder or run; with --checkout a git revision.")],
@@ -332,23 +321,23 @@ def compare(
             raise UserError(f"{a} and {b} are the same run, {runs[0].run_id}; name another run's folder")
         between = between_runs(history([Path(a), Path(b), *(past or [])], without=runs[1]))
         for line in changed(*runs):
-            _say(errors, f"differs: {line}")
+            say(errors, f"differs: {line}")
         sides = [latest_by_case(run.records()) for run in runs]
     found = differences(sides[0], sides[1], between, limit)
     text = render(found, f"{b} against {a}", format.value)
     if out is not None:
         write_text(text, out)
-        _say(errors, f"wrote {out}")
+        say(errors, f"wrote {out}")
     else:
         typer.echo(text, nl=False)
-    _say(errors, count_line(found))
+    say(errors, count_line(found))
     if interrupted:
         raise UserInterrupt(f"interrupted: {len(found)} cases were compared")
     if policies and all(difference.ratio is None for difference in found):
         raise UserError(f"no case has a time in both {a} and {b}: there is nothing that --fail-on could judge")
     failed = failing(found, policies)
     if failed:
-        _say(errors, f"{len(failed)} of {len(found)} cases fail the policy {', '.join(fail_on or [])}")
+        say(errors, f"{len(failed)} of {len(found)} cases fail the policy {', '.join(fail_on or [])}")
         raise typer.Exit(1)
 
 
@@ -382,12 +371,12 @@ def kernels(
     console = Console()
     if check and not snapshot.exists():
         there = ", ".join(snapshot_versions()) or "no version"
-        _say(console, f"skipped: the snapshot is of triton {there}, and this is {version}; --update writes one of it")
+        say(console, f"skipped: the snapshot is of triton {there}, and this is {version}; --update writes one of it")
         return
     frame = static_frame(lambda columns: matches(columns, wanted))
     if update:
         write_text(snapshot_text(frame), snapshot)
-        _say(console, f"wrote {snapshot}: {len(frame)} rows")
+        say(console, f"wrote {snapshot}: {len(frame)} rows")
         return
     if not check:
         typer.echo(render(frame, format.value), nl=False)
@@ -395,11 +384,11 @@ def kernels(
     before = read_snapshot(snapshot)
     lines = judge(before[[matches(row, wanted) for row in records(before)]], frame)
     for line in lines:
-        _say(console, line)
+        say(console, line)
     if lines:
-        _say(console, f"{len(lines)} of {len(frame)} rows are worse than {snapshot.name}; --update accepts them")
+        say(console, f"{len(lines)} of {len(frame)} rows are worse than {snapshot.name}; --update accepts them")
         raise typer.Exit(1)
-    _say(console, f"{len(frame)} rows are no worse than {snapshot.name}")
+    say(console, f"{len(frame)} rows are no worse than {snapshot.name}")
 
 
 @app.command()
@@ -423,6 +412,9 @@ def dashboard(
     command += ["--server.address", "127.0.0.1", "--server.port", str(port), "--browser.gatherUsageStats", "false"]
     command += ["--", *(str(folder.resolve()) for folder in results or [])]
     raise typer.Exit(subprocess.run(command, check=False).returncode)
+
+
+app.command("profile")(profile)
 
 
 def main() -> None:

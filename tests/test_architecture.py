@@ -18,7 +18,8 @@ LAYERS: list[tuple[str, ...]] = [
     ("results",),
     ("experiments",),
     ("runner", "report"),
-    ("cli", "commands", "__main__", "pytest_plugin"),
+    ("commands",),
+    ("cli", "__main__", "pytest_plugin"),
 ]
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 

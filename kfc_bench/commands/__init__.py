@@ -1,0 +1,1 @@
+"""Commands of ``kfc-bench`` that fill a file of their own."""

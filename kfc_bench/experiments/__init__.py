@@ -4,7 +4,8 @@ from kfc_bench.experiments.base import Case, Experiment, Measurement, Plan, Visi
 from kfc_bench.experiments.convergence import CONVERGENCE
 from kfc_bench.experiments.cost import COST
 from kfc_bench.experiments.inverse import INVERSE
+from kfc_bench.experiments.profile import PROFILE
 
-EXPERIMENTS: dict[str, Experiment] = {"cost": COST, "convergence": CONVERGENCE, "inverse": INVERSE}
+EXPERIMENTS: dict[str, Experiment] = {"cost": COST, "convergence": CONVERGENCE, "inverse": INVERSE, "profile": PROFILE}
 
 __all__ = ["EXPERIMENTS", "Case", "Experiment", "Measurement", "Plan", "Visited"]

@@ -13,6 +13,7 @@ from kfc_bench.report.lead import lead_tables
 from kfc_bench.report.machine import ceilings_table, environment_table
 from kfc_bench.report.names import APPROXIMATIONS, has_peers, is_whole_pass
 from kfc_bench.report.operators import LEAST_VISITS, correctness_table, operator_tables
+from kfc_bench.report.profiles import steps_table
 from kfc_bench.report.tables import (
     TextTable,
     comparison_table,
@@ -55,6 +56,10 @@ TRAINING = """\
 A step is one update of a network's weights; "step / SGD" is its time beside plain stochastic gradient descent's on the
 same network, so 1.5x costs half as much again. What a step gains shows in training runs: how many steps, and how many
 seconds, until the target was met, as medians over seeds that no tuning saw."""
+
+PROFILES = """\
+Each phase was timed inside of whole steps. "Parts / step" is what the phases add up to, beside the same step as nobody
+timed its phases; where it is not within 5 % the step is marked SUSPECT, and its parts are not to be relied on."""
 
 PHASES = """\
 An approximation works in three phases, each at its own pace: accumulate gathers statistics from a batch, refresh
@@ -143,6 +148,7 @@ def render(results: Results, environment: dict[str, Any], session: Session | Non
         _section("Correctness on this device", correctness_table(results)),
         _section("Operators", *lead_tables(results), *contests, *operators, about="\n\n".join(filter(None, remarks))),
         _section("Training: the cost of a step, and what it gains", comparison_table(results), about=TRAINING),
+        _section("Where a step's time goes", steps_table(results), about=PROFILES),
         _section("Phases of each approximation", cost_table(results, approximations), about=PHASES),
         _section("How large a layer can be", feasible_table(results), about=SIZES),
         _section("Damped inverses", family_table(results), refresh_table(results), about=INVERSES),

@@ -8,6 +8,7 @@ from kfc_bench.report.contests import contest_tables
 from kfc_bench.report.inverses import family_table, refresh_table
 from kfc_bench.report.lead import lead_tables
 from kfc_bench.report.names import APPROXIMATIONS
+from kfc_bench.report.profiles import steps_table
 from kfc_bench.report.tables import (
     TextTable,
     comparison_table,
@@ -26,6 +27,7 @@ def tables(results: Results) -> list[TextTable]:
         cost_table(results, approximations),
         comparison_table(results),
         run_table(results),
+        steps_table(results),
         feasible_table(results),
         family_table(results),
         refresh_table(results),

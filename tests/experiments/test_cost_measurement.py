@@ -19,7 +19,7 @@ from kfc_bench.experiments.cost.measurement import (
     open_case,
 )
 from kfc_bench.experiments.cost.work import work
-from kfc_bench.experiments.cost.workloads import SGD_VARIANTS, _quickest, build
+from kfc_bench.experiments.cost.workloads import SGD_VARIANTS, build
 from kfc_bench.measure.ceilings import Ceilings
 from kfc_bench.measure.telemetry import Reading
 from kfc_bench.measure.throttle import RETRIES, Watch
@@ -157,15 +157,6 @@ def test_the_host_s_time_is_a_part_of_steps_and_whole_passes_alone(monkeypatch, 
 def test_a_cpu_s_caches_are_not_cold():
     with pytest.raises(UnsupportedError, match="never cold"):
         open_case(cost_case(operator="input_factor", cache="cold"))
-
-
-def test_the_quickest_has_the_least_median_not_the_luckiest_sample():
-    class Clock:
-        def sample(self, run):
-            return run()
-
-    lucky = iter([0.1, *[3.0] * 50])
-    assert _quickest([lambda: next(lucky), lambda: 2.0, lambda: 2.5], Clock()) == 1
 
 
 def test_the_sgd_step_names_its_variant():

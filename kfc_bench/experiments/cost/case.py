@@ -114,7 +114,7 @@ class CostCase(Case):
             "phase": self.phase,
             "implementation": self.implementation,
             "network": self.network,
-            "geometry": _describe(self.geometry) if self.geometry else None,
+            "geometry": geometry_columns(self.geometry) if self.geometry else None,
             "batch": self.batch,
             "fisher": self.fisher,
             "dtype": self.dtype,
@@ -138,7 +138,7 @@ class CostCase(Case):
             "fisher": self.fisher if self.phase in SAMPLED else None,
             "phase": self.phase,
             "clip": self.clip,
-            **(_describe(self.geometry) if self.geometry else {}),
+            **(geometry_columns(self.geometry) if self.geometry else {}),
             "parameters": sum(geometry.parameters for geometry in self.geometries),
             "batch": self.batch,
             "dtype": self.dtype,
@@ -168,7 +168,8 @@ def _axes(values: tuple[int, ...]) -> str:
     return str(values[0]) if values and len(set(values)) == 1 else "x".join(map(str, values)) or "1"
 
 
-def _describe(geometry: ConvGeometry) -> dict[str, Any]:
+def geometry_columns(geometry: ConvGeometry) -> dict[str, Any]:
+    """Return the columns of a record that describe a layer."""
     before = tuple(side for side, _ in geometry.padding)
     uneven = any(left != right for left, right in geometry.padding)
     mode = "" if geometry.padding_mode == "zeros" else f" {geometry.padding_mode}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +23,7 @@ from kfc_bench.experiments.cost.eigen import decomposed, equivalent_terms, exact
 from kfc_bench.experiments.cost.work import main_geometry, main_operator
 from kfc_bench.measure.clock import Clock, clock_for
 from kfc_bench.measure.correctness import damped_condition
+from kfc_bench.measure.trial import quickest
 from kfc_bench.optim import NaturalGradient
 from kfc_bench.optim.clipping import FisherClip
 from kfc_bench.problems.networks import NETWORKS
@@ -403,8 +403,8 @@ def _step(case: CostCase, dtype: torch.dtype, implementation: str) -> Workload:
 
     layouts = (False, True) if _is_measured(case, dtype, implementation) else (False,)
     steppers = [stepper(channels_last=channels_last) for channels_last in layouts]
-    quickest = _quickest([step for _, step in steppers], clock_for(case.device, case.cache, held=False))
-    (optimizer, step), channels_last = steppers[quickest], layouts[quickest]
+    chosen = quickest([step for _, step in steppers], clock_for(case.device, case.cache, held=False))
+    (optimizer, step), channels_last = steppers[chosen], layouts[chosen]
 
     def once() -> list[Tensor]:
         fresh, natural = _natural_training(case, dtype, implementation, channels_last=channels_last)
@@ -514,7 +514,6 @@ SGD_VARIANTS = [
     for name in ("foreach", "fused")
     for channels_last in (False, True)
 ]
-TRIALS_PER_VARIANT = 9
 
 
 def _sgd_step(case: CostCase, dtype: torch.dtype, implementation: str) -> Workload:
@@ -540,8 +539,8 @@ def _sgd_step(case: CostCase, dtype: torch.dtype, implementation: str) -> Worklo
             SGD_VARIANTS if _is_measured(case, dtype, implementation) else SGD_VARIANTS[:1]
         )
     ]
-    quickest = _quickest([step for *_, step in variants], clock_for(case.device, case.cache, held=False))
-    name, flags, channels_last, step = variants[quickest]
+    chosen = quickest([step for *_, step in variants], clock_for(case.device, case.cache, held=False))
+    name, flags, channels_last, step = variants[chosen]
 
     def once() -> list[Tensor]:
         entry, optimizer = training(flags, channels_last)
@@ -555,14 +554,3 @@ def _sgd_step(case: CostCase, dtype: torch.dtype, implementation: str) -> Worklo
 def _is_measured(case: CostCase, dtype: torch.dtype, implementation: str) -> bool:
     """Tell the workload that is timed from those that it is checked against, which are built once and tried never."""
     return dtype == case.torch_dtype and implementation == case.implementation
-
-
-def _quickest(runs: Sequence[Callable[[], object]], clock: Clock) -> int:
-    """Return the place of the call with the least median time, all tried in turn; nothing runs where there is one."""
-    if len(runs) == 1:
-        return 0
-    for run in runs:
-        run()
-    rounds = [[clock.sample(run) for run in runs] for _ in range(TRIALS_PER_VARIANT)]
-    medians = [statistics.median(samples) for samples in zip(*rounds, strict=True)]
-    return medians.index(min(medians))
