@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
+from kfc_bench.measure.passes import marked_passes
 from kfc_bench.optim import NaturalGradient
 from kfc_bench.prediction.ledger import Ledger
 from kfc_bench.prediction.operations import Operation
@@ -26,6 +25,9 @@ LR, DAMPING = 1e-3, 1e-3
 NEVER = 10**9
 
 ONCE_PER_INVERSES = ("inverse",)
+
+Work = dict[Key, list[Operation]]
+"""Operations by phase and layer."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ class Replay:
 
     Attributes:
         held_bytes: Between two steps: parameters, gradients, momentum, statistics, inverses, the batch.
-        peak_bytes: At the peak of the first step, which has statistics and inverses, all that is held included.
-        later_peak_bytes: The same of a later step, in which the old inverses are still held while new ones form.
+        peak_bytes: The most that a step with statistics and inverses holds, all that is held before it included.
+        step_bytes: The most that such a step holds of what it has allocated itself.
         every: By phase and layer, the operations of each step.
         statistics: Those that statistics add to a step.
         inverses: Those that inverses add.
@@ -60,10 +62,10 @@ class Replay:
 
     held_bytes: int
     peak_bytes: int
-    later_peak_bytes: int
-    every: dict[Key, list[Operation]]
-    statistics: dict[Key, list[Operation]]
-    inverses: dict[Key, list[Operation]]
+    step_bytes: int
+    every: Work
+    statistics: Work
+    inverses: Work
 
 
 @contextmanager
@@ -83,26 +85,6 @@ def _forget_tables() -> None:
                 clear = getattr(value, "cache_clear", None)
                 if clear is not None:
                     clear()
-
-
-def _watch(model: nn.Module, ledger: Ledger) -> None:
-    """Tell the ledger which layer runs forward, and which nodes of the graph it makes."""
-    begun: list[int] = []
-
-    def before(module: nn.Module, _: Any, name: str) -> None:  # noqa: ARG001
-        begun.append(ledger.sequences.now())
-        if ledger.current[0] == "forward":
-            ledger.enter("forward", name)
-
-    def after(module: nn.Module, _: Any, output: Any, name: str) -> None:  # noqa: ARG001
-        ledger.sequences.mark(begun.pop(), name)
-        if ledger.current == ("forward", name):
-            ledger.leave()
-
-    for name, module in model.named_modules():
-        if not list(module.children()):
-            module.register_forward_pre_hook(lambda module, args, name=name: before(module, args, name))
-            module.register_forward_hook(lambda module, args, output, name=name: after(module, args, output, name))
 
 
 def replay(network: Network, step: Step) -> Replay:
@@ -128,74 +110,81 @@ def replay(network: Network, step: Step) -> Replay:
         stack.enter_context(_own_tables())
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         stack.enter_context(ledger)
+        training = _Training(network, step)
         stack.enter_context(listening(ledger))
-        take = _training(network, step, ledger)
-        take(True)
-        first, held = ledger.peak, ledger.held
-        if step.approximation == SGD:
-            ledger.begin()
-            take(False)
-            return Replay(ledger.held, first, ledger.peak, dict(ledger.work), {}, {})
-        ledger.begin()
-        take(True)
-        full, later, held = ledger.work, ledger.peak, ledger.held
-        ledger.begin()
-        take(False)
-        every = dict(ledger.work)
-    statistics: dict[Key, list[Operation]] = {}
-    inverses: dict[Key, list[Operation]] = {}
+        stack.enter_context(marked_passes(training.model, ledger))
+        training.take(full=True)
+        peak = ledger.peak
+        full = _gone_through(training, ledger, full=True)
+        peak, fresh = max(peak, ledger.peak), ledger.fresh_peak
+        every = full if step.approximation == SGD else _gone_through(training, ledger, full=False)
+        held = ledger.held
+        # What is let go of with the network belongs to no step.
+        del training
+    statistics: Work = {}
+    inverses: Work = {}
     for key, operations in full.items():
-        if key not in every:
+        always = len(every.get(key, ()))
+        if not always:
             (inverses if key[0] in ONCE_PER_INVERSES else statistics)[key] = operations
-        elif len(operations) > len(every[key]):
+        elif len(operations) > always:
             # What a phase does more of where statistics are due comes before what it always does.
-            statistics[key] = operations[: len(operations) - len(every[key])]
-    return Replay(held, first, later, every, statistics, inverses)
+            statistics[key] = operations[: len(operations) - always]
+    return Replay(held, peak, fresh, every, statistics, inverses)
+
+
+def _gone_through(training: _Training, ledger: Ledger, *, full: bool) -> Work:
+    ledger.begin()
+    training.take(full=full)
+    return dict(ledger.work)
 
 
 def _channels_last(tensor: Tensor) -> Tensor:
-    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+    return torch.empty_like(tensor, memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
 
-def _training(network: Network, step: Step, ledger: Ledger) -> Any:
-    """Build network, batch and optimizer, and return what takes one step."""
-    model = network.build()
-    images = torch.empty(step.batch, *network.input_shape)
-    if step.channels_last:
-        for parameter in model.parameters():
-            parameter.data = _channels_last(parameter.data)
-        images = _channels_last(images)
-    labels = torch.empty(step.batch, dtype=torch.int64)
-    optimizer: Any
-    if step.approximation == SGD:
-        optimizer = torch.optim.SGD(model.parameters(), lr=LR, momentum=0.9)
-    else:
-        optimizer = NaturalGradient(
-            model,
-            LR,
-            approximation=step.approximation,
-            damping=DAMPING,
-            statistics_every=NEVER,
-            inverses_every=NEVER,
-            clip=step.clip,
-        )
-    _watch(model, ledger)
+class _Training:
+    """A network, a batch, and an optimizer that takes steps on it."""
 
-    def take(full: bool) -> None:
-        if step.approximation != SGD:
-            optimizer.request(statistics=full, inverses=full)
-        with span("update"):
-            optimizer.zero_grad()
-        with span("forward"):
-            logits = model(images)
-            loss = functional.cross_entropy(logits, labels)
+    def __init__(self, network: Network, step: Step) -> None:
+        self.model = network.build()
+        self._images = torch.empty(step.batch, *network.input_shape)
+        self._labels = torch.empty(step.batch, dtype=torch.int64)
+        if step.channels_last:
+            for parameter in self.model.parameters():
+                parameter.data = _channels_last(parameter.data)
+            self._images = _channels_last(self._images)
+        self._natural: NaturalGradient | None = None
+        self._optimizer: torch.optim.SGD
         if step.approximation == SGD:
+            self._optimizer = torch.optim.SGD(self.model.parameters(), lr=LR, momentum=0.9)
+        else:
+            self._optimizer = self._natural = NaturalGradient(
+                self.model,
+                LR,
+                approximation=step.approximation,
+                damping=DAMPING,
+                statistics_every=NEVER,
+                inverses_every=NEVER,
+                clip=step.clip,
+            )
+
+    def take(self, *, full: bool) -> None:
+        """Take one step, with statistics and inverses or without both."""
+        if self._natural is not None:
+            self._natural.request(statistics=full, inverses=full)
+        with span("update"):
+            self._optimizer.zero_grad()
+        with span("forward"):
+            logits = self.model(self._images)
+        with span("loss"):
+            loss = functional.cross_entropy(logits, self._labels)
+        if self._natural is not None:
+            self._natural.backward(loss, logits)
+        else:
             with span("backward"):
                 loss.backward()
-            with span("update"):
-                optimizer.step()
-        else:
-            optimizer.backward(loss, logits)
-            optimizer.step()
-
-    return take
+        with span("release"):
+            del loss, logits
+        with span("update"):
+            self._optimizer.step()
