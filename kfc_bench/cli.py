@@ -17,6 +17,7 @@ from rich.console import Console
 
 from kfc_bench import __version__
 from kfc_bench.commands.console import TableFormat, say
+from kfc_bench.commands.predict import predict
 from kfc_bench.commands.profile import profile
 from kfc_bench.errors import UserError
 
@@ -415,6 +416,7 @@ def dashboard(
 
 
 app.command("profile")(profile)
+app.command("predict")(predict)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("results",),
     ("experiments",),
     ("runner", "report"),
+    ("prediction",),
     ("commands",),
     ("cli", "__main__", "pytest_plugin"),
 ]

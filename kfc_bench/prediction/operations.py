@@ -40,6 +40,11 @@ CLASSES: dict[str, str] = {
 }
 """Operations by what bounds them. Those that are not here move bytes."""
 
+MULTIPLYING = (CONVOLUTION, CONVOLUTION_BACKWARD, PRODUCT, "cholesky", "eigenvectors")
+"""Classes whose FLOPs count beside their bytes."""
+
+KINDS: tuple[str, ...] = (OVERHEAD, RELEASE, MOVEMENT, *dict.fromkeys(CLASSES.values()))
+
 CUBES = {
     "cholesky": 1 / 3,
     "linalg_cholesky_ex": 1 / 3,

@@ -28,8 +28,8 @@ def filled_up(channels: int, groups: int) -> int:
 def scratch_bytes(name: str, arguments: Sequence[Any], results: Sequence[Tensor]) -> int:
     """Return what an operation holds at its peak beside operands and results.
 
-    Convolutions in oneDNN: contiguous operands and results have copies in blocks of channels, but for a first layer's few
-    channels; with channels last, the weight alone has. LAPACK's eigenvectors, and gradients whose operands lie in
+    Convolutions in oneDNN: contiguous operands and results have copies in blocks of channels, but for a first layer's
+    few channels; with channels last, the weight alone has. LAPACK's eigenvectors, and gradients whose operands lie in
     unlike formats. Libraries of a GPU have workspaces of their own, which nobody can tell beforehand.
 
     Args:
