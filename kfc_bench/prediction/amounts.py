@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kfc_bench.prediction.operations import KINDS, MULTIPLYING, OVERHEAD, Operation
 from kfc_bench.prediction.replay import Replay
-from kfc_bench.spans import Key
+from kfc_bench.spans import OTHER, Key
 
 Amounts = NDArray[np.float64]
 """One number for each of `UNITS`."""
@@ -21,6 +22,9 @@ UNITS: tuple[tuple[str, str], ...] = tuple(
     if unit == "call" or (unit == "byte" and kind != OVERHEAD) or (unit == "flop" and kind in MULTIPLYING)
 )
 """What is counted: calls of each class, bytes where any are moved, FLOPs where those are what counts."""
+
+OF_INVERSES = ("inverse",)
+"""Phases of the inverses; what else comes with a full step are the statistics."""
 
 _PLACES = {unit: place for place, unit in enumerate(UNITS)}
 
@@ -43,24 +47,37 @@ def counted(operations: Iterable[Operation]) -> Amounts:
     return found
 
 
-def per_step(gone: Replay, statistics_every: int, inverses_every: int) -> dict[Key, Amounts]:
-    """Spread what a step does now and then over the steps of its period.
+@dataclass(frozen=True)
+class Often:
+    """What a part of a step does, by how often.
+
+    Attributes:
+        always: At each step.
+        seldom: Beyond that, at a step with statistics and inverses.
+        of_inverses: Whether what is beyond belongs to the inverses.
+    """
+
+    always: Amounts
+    seldom: Amounts
+    of_inverses: bool
+
+    def per_step(self, statistics_every: int, inverses_every: int) -> Amounts:
+        """Spread it over the steps of its period, T_s or T_f."""
+        return self.always + self.seldom / (inverses_every if self.of_inverses else statistics_every)
+
+
+def by_part(gone: Replay) -> dict[Key, Often]:
+    """Count what each part of a step does.
 
     Args:
         gone: The steps.
-        statistics_every: T_s.
-        inverses_every: T_f.
 
     Returns:
-        By phase and layer, what a step does in the mean.
+        By phase and layer; what belongs to none is left out.
     """
-    found: dict[Key, Amounts] = {}
-    weighted: list[tuple[Mapping[Key, Iterable[Operation]], int]] = [
-        (gone.every, 1),
-        (gone.statistics, statistics_every),
-        (gone.inverses, inverses_every),
-    ]
-    for work, every in weighted:
-        for key, operations in work.items():
-            found[key] = found.get(key, np.zeros(len(UNITS))) + counted(operations) / every
+    found = {}
+    for key in dict.fromkeys((*gone.full, *gone.plain)):
+        full, plain = (counted(work.get(key, ())) for work in (gone.full, gone.plain))
+        if key != OTHER:
+            found[key] = Often(plain, np.maximum(full - plain, 0.0), key[0] in OF_INVERSES)
     return found

@@ -50,7 +50,8 @@ def held_out(
     if steps.empty:
         raise UserError("--check: no profiled steps there; measure some with: kfc-bench run profile --variant held_out")
     own = frozenset(steps["run_id"])
-    rows = []
+    rows: list[dict[str, object]] = []
+    measured: dict[str, Measured] = {}
     for row in steps.to_dict("records"):
         device, name = str(row["device_name"]), str(row["network"])
         if device not in models:
@@ -62,8 +63,10 @@ def held_out(
         step = Step(
             asked.approximation, asked.batch, asked.clip, channels_last=lies_last(models[device], network.input_shape)
         )
+        if device not in measured:
+            measured[device] = Measured(known, device, own)
         told(f"{name}, batch {step.batch}, {step.approximation}")
-        found = predict(question, step, models[device], Measured(known, device, own))
+        found = predict(question, step, models[device], measured[device])
         rows.append(_row(device, name, found, float(row["step_s"]), int(row["peak_memory_bytes"])))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 

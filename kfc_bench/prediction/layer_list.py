@@ -69,7 +69,7 @@ def read_layers(path: Path) -> Network:
         path: The file.
 
     Returns:
-        A network of these layers, with as many logits as layers, two at least.
+        A network of these layers, with as many logits as layers.
 
     Raises:
         UserError: It cannot be read, or describes no layers.

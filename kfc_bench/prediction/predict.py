@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kfc_bench.experiments.profile.layers import Module
-from kfc_bench.prediction.amounts import counted, per_step
+from kfc_bench.prediction.amounts import Often, by_part
 from kfc_bench.prediction.measured import Measured
 from kfc_bench.prediction.model import DeviceModel
 from kfc_bench.prediction.replay import SGD, Replay, Step, replay
 from kfc_bench.problems.networks import Network
-from kfc_bench.spans import OTHER, Key
 
 
 @dataclass(frozen=True)
@@ -117,27 +116,30 @@ def _times(
 ) -> tuple[float, dict[str, float]]:
     """Return seconds that were measured, and all seconds by phase."""
     known, phases = 0.0, dict[str, float]()
-    for key, amounts in per_step(gone, question.statistics_every, question.inverses_every).items():
-        if key == OTHER:
-            continue
-        seconds = _measured_part(key, question, step, gone, measured)
+    for (phase, layer), often in by_part(gone).items():
+        seconds = None
+        if isinstance(layer, str):
+            seconds = _measured_part(phase, question.modules.get(layer), often, question, step, measured)
         if seconds is None:
-            seconds = model.rates.of(amounts)
+            seconds = model.rates.of(often.per_step(question.statistics_every, question.inverses_every))
         else:
             known += seconds
-        phases[key[0]] = phases.get(key[0], 0.0) + seconds
+        phases[phase] = phases.get(phase, 0.0) + seconds
     return known, phases
 
 
-def _measured_part(key: Key, question: Question, step: Step, gone: Replay, measured: Measured) -> float | None:
-    """Return the measured seconds of a part in the mean over its period; None where it is no whole part of one."""
-    phase, layer = key
-    if not isinstance(layer, str) or not layer:
-        return None
-    periods = {1: gone.every, question.statistics_every: gone.statistics, question.inverses_every: gone.inverses}
-    own = [every for every, work in periods.items() if key in work and counted(work[key]).any()]
-    call = measured.part(step, phase, question.modules.get(layer)) if len(own) == 1 else None
-    return None if call is None else call / own[0]
+def _measured_part(
+    phase: str, module: Module | None, often: Often, question: Question, step: Step, measured: Measured
+) -> float | None:
+    """Return the measured seconds of a part in the mean over its period; None where there are none.
+
+    A part that does most of its work at each step is taken to do all of it then: what a step with statistics adds to it
+    is what it lets go of.
+    """
+    call = measured.part(step, phase, module)
+    if call is None or often.always.any():
+        return call
+    return call / (question.inverses_every if often.of_inverses else question.statistics_every)
 
 
 def with_sgd(steps: list[Step]) -> list[Step]:

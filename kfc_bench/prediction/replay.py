@@ -24,8 +24,6 @@ SGD = "sgd"
 LR, DAMPING = 1e-3, 1e-3
 NEVER = 10**9
 
-ONCE_PER_INVERSES = ("inverse",)
-
 Work = dict[Key, list[Operation]]
 """Operations by phase and layer."""
 
@@ -55,17 +53,15 @@ class Replay:
         held_bytes: Between two steps: parameters, gradients, momentum, statistics, inverses, the batch.
         peak_bytes: The most that a step with statistics and inverses holds, all that is held before it included.
         step_bytes: The most that such a step holds of what it has allocated itself.
-        every: By phase and layer, the operations of each step.
-        statistics: Those that statistics add to a step.
-        inverses: Those that inverses add.
+        full: By phase and layer, the operations of a step with statistics and inverses.
+        plain: Those of a step with neither.
     """
 
     held_bytes: int
     peak_bytes: int
     step_bytes: int
-    every: Work
-    statistics: Work
-    inverses: Work
+    full: Work
+    plain: Work
 
 
 @contextmanager
@@ -117,20 +113,11 @@ def replay(network: Network, step: Step) -> Replay:
         peak = ledger.peak
         full = _gone_through(training, ledger, full=True)
         peak, fresh = max(peak, ledger.peak), ledger.fresh_peak
-        every = full if step.approximation == SGD else _gone_through(training, ledger, full=False)
+        plain = full if step.approximation == SGD else _gone_through(training, ledger, full=False)
         held = ledger.held
         # What is let go of with the network belongs to no step.
         del training
-    statistics: Work = {}
-    inverses: Work = {}
-    for key, operations in full.items():
-        always = len(every.get(key, ()))
-        if not always:
-            (inverses if key[0] in ONCE_PER_INVERSES else statistics)[key] = operations
-        elif len(operations) > always:
-            # What a phase does more of where statistics are due comes before what it always does.
-            statistics[key] = operations[: len(operations) - always]
-    return Replay(held, peak, fresh, every, statistics, inverses)
+    return Replay(held, peak, fresh, full, plain)
 
 
 def _gone_through(training: _Training, ledger: Ledger, *, full: bool) -> Work:

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kfc_bench.prediction.amounts import UNITS, per_step
+from kfc_bench.prediction.amounts import UNITS, by_part
 from kfc_bench.prediction.rates import Timed
 from kfc_bench.prediction.replay import Replay, Step, replay
 from kfc_bench.problems.named import find_network
 from kfc_bench.results.frames import Results
-from kfc_bench.spans import OTHER
 
 CHANNELS_LAST = "channels_last"
 
@@ -114,16 +113,16 @@ def samples(results: Results, told: Callable[[str], None]) -> Iterator[Sample]:
 def _parts(rows: pd.DataFrame, gone: Replay, statistics: int, inverses: int, seconds: float) -> Iterator[Timed]:
     """Join measured parts with what they do; a phase one of whose calls served several layers is one part."""
     together = set(rows.loc[rows["shared"].astype(bool), "phase"])
-    amounts = per_step(gone, statistics, inverses)
-    together |= {phase for phase, layer in amounts if not isinstance(layer, str)}
+    counts = by_part(gone)
+    together |= {phase for phase, layer in counts if not isinstance(layer, str)}
 
     def key(phase: str, layer: object) -> tuple[str, str]:
         return phase, "" if phase in together or not isinstance(layer, str) else layer
 
     does: dict[tuple[str, str], Any] = {}
-    for (phase, layer), amount in amounts.items():
-        if phase != OTHER[0]:
-            does[key(phase, layer)] = does.get(key(phase, layer), np.zeros(len(UNITS))) + amount
+    for (phase, layer), often in counts.items():
+        place = key(phase, layer)
+        does[place] = does.get(place, np.zeros(len(UNITS))) + often.per_step(statistics, inverses)
     times: dict[tuple[str, str], float] = {}
     for row in rows.to_dict("records"):
         place = key(row["phase"], row["layer"])

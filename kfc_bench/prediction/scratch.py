@@ -13,6 +13,9 @@ from torch._prims_common import suggest_memory_format
 CHANNELS_OF_A_BLOCK = 8
 """Channels that oneDNN lays side by side; fewer are filled up with zeros."""
 
+COPIES_OF_A_GRADIENT = 4
+"""Sums of a weight's gradient that are held while it forms by products of matrices."""
+
 
 def stored_bytes(tensor: Tensor) -> int:
     """Return the bytes of a tensor, of an expanded one those that exist."""
@@ -124,6 +127,9 @@ def _of_its_gradients(
         blocked = plain if few else weights
         moments += [grad_input + given + again + blocked + grad_bias]
         moments += [grad_input + blocked + (2 if last else 1) * plain + 2 * grad_bias]
+        if any(size < side for size, side in zip(x.shape[2:], weight.shape[2:], strict=True)):
+            # Of maps smaller than the kernel, by products of matrices.
+            moments += [grad_input + (1 + COPIES_OF_A_GRADIENT) * plain + grad_bias]
     return max(0, max(moments) - grad_input - (plain if needs_weight else 0) - grad_bias)
 
 
