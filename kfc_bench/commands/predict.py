@@ -50,9 +50,9 @@ def predict(
     asked = [network is not None, fit is not None, check is not None]
     if sum(asked) != 1:
         raise UserError("name one NETWORK, such as cifar10, or give --fit or --check a results folder")
+    if records is not None and not records.is_dir():
+        raise UserError(f"--records {records}: no such results folder")
     folder = records or share("results")
-    if not folder.is_dir():
-        raise UserError(f"--records {folder}: no such results folder")
     errors = Console(stderr=True)
     if fit is not None:
         _fit(fit, out, errors)
@@ -105,7 +105,8 @@ def _predict(
     from kfc_bench.prediction.layer_list import read_layers
     from kfc_bench.prediction.measured import Measured
     from kfc_bench.prediction.model import read_models
-    from kfc_bench.prediction.predict import Question, predict, with_sgd
+    from kfc_bench.prediction.predict import Prediction, Question, predict, with_sgd
+    from kfc_bench.prediction.replay import SGD
     from kfc_bench.prediction.table import frame, remarks, table
     from kfc_bench.problems.named import find_network
     from kfc_bench.report.files import write_text
@@ -119,13 +120,14 @@ def _predict(
         entry = find_network(name, None if shape is None else input_shape(shape))
     model, free = find_device(device, read_models(folder))
     question = Question(name, entry, modules(entry), *periods, free)
-    measured = Measured(load_results([folder]), model.device)
+    measured = Measured(load_results([folder] if folder.is_dir() else []), model.device)
     last = lies_last(model, entry.input_shape)
-    found = []
+    found: list[Prediction] = []
     with errors.status("") as status:
         for step in with_sgd([replace(step, channels_last=last) for step in steps]):
             status.update(f"{step.approximation}, batch {step.batch}")
-            found.append(predict(question, step, model, measured))
+            plain = next((one for one in found if one.step.approximation == SGD and one.step.batch == step.batch), None)
+            found.append(predict(question, step, model, measured, plain))
     rows = read_held_out(folder)
     own = rows[rows["device"] == model.device]
     shown = table(name, model.device, found, free)
@@ -181,7 +183,12 @@ def _check(results: Path, folder: Path, out: Path | None, errors: Console) -> No
     if out is not None and out.name != HELD_OUT_FILE:
         raise UserError(f"--check writes a file of its own: name it with --out DIR/{HELD_OUT_FILE}")
     with errors.status("") as status:
-        rows = held_out(load_results([results]), load_results([folder]), read_models(folder), status.update)
+        rows = held_out(
+            load_results([results]),
+            load_results([folder] if folder.is_dir() else []),
+            read_models(folder),
+            status.update,
+        )
     text = rows.to_csv(index=False, float_format="%.6g")
     if out is None:
         typer.echo(text, nl=False)

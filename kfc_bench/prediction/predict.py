@@ -70,7 +70,9 @@ class Prediction:
     reason: str = ""
 
 
-def predict(question: Question, step: Step, model: DeviceModel, measured: Measured) -> Prediction:
+def predict(
+    question: Question, step: Step, model: DeviceModel, measured: Measured, sgd: Prediction | None = None
+) -> Prediction:
     """Predict a step.
 
     A step that was measured takes its measured time. Else each part of a layer that was measured in some network, at
@@ -81,10 +83,15 @@ def predict(question: Question, step: Step, model: DeviceModel, measured: Measur
         step: Optimizer and batch.
         model: The device's rates.
         measured: What was measured on it.
+        sgd: The prediction of SGD's step on this batch: what it needs, every other needs too.
 
     Returns:
-        The prediction; one with a reason where the network or the optimizer does not take this step.
+        The prediction; without times where SGD's step does not fit, and
+        one with a reason where the network or the optimizer does not take this step.
     """
+    if sgd is not None and sgd.fits is False:
+        # Not gone through: operators that take a batch in chunks would go through every chunk of it.
+        return Prediction(step, needed_bytes=sgd.needed_bytes, fits=False)
     try:
         gone = replay(question.network, step)
     except Exception as error:

@@ -79,6 +79,10 @@ def table(network: str, device: str, predictions: Sequence[Prediction], free_byt
         if found.reason:
             rows.append([*name, "-", "-", "-", "-", found.reason])
             continue
+        if not found.phases:
+            needs = f"does not fit: SGD needs {size(found.needed_bytes)}, {size(free_bytes)} is free"
+            rows.append([*name, "-", "-", "-", f"more than {size(found.needed_bytes)}", needs])
+            continue
         time = f"{seconds(found.seconds)} [{seconds(found.low)}, {seconds(found.high)}]"
         over = ratio(found.seconds / _sgd(predictions, found.step.batch))
         rows.append(
