@@ -12,6 +12,9 @@ from kfc_bench.prediction.model import DeviceModel
 from kfc_bench.prediction.replay import SGD, Replay, Step, replay
 from kfc_bench.problems.networks import Network
 
+MOST_BYTES = 2**40
+"""More than any device has, where it is not known how much."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -70,6 +73,13 @@ class Prediction:
     reason: str = ""
 
 
+def _blocks_bytes(question: Question, step: Step) -> int:
+    """Return the bytes of whole blocks of the Fisher and their inverses, where an approximation has such."""
+    sizes = [module.parameters for module in question.modules.values()]
+    numbers = {"exact": sum(sizes) ** 2, "block_diagonal": sum(size**2 for size in sizes)}
+    return 2 * 4 * numbers.get(step.approximation, 0)
+
+
 def predict(
     question: Question, step: Step, model: DeviceModel, measured: Measured, sgd: Prediction | None = None
 ) -> Prediction:
@@ -86,12 +96,13 @@ def predict(
         sgd: The prediction of SGD's step on this batch: what it needs, every other needs too.
 
     Returns:
-        The prediction; without times where SGD's step does not fit, and
+        The prediction; without times where what it needs at least does not fit, and
         one with a reason where the network or the optimizer does not take this step.
     """
-    if sgd is not None and sgd.fits is False:
-        # Not gone through: operators that take a batch in chunks would go through every chunk of it.
-        return Prediction(step, needed_bytes=sgd.needed_bytes, fits=False)
+    least = max(sgd.needed_bytes if sgd is not None else 0, _blocks_bytes(question, step))
+    if step.approximation != SGD and least > (MOST_BYTES if question.free_bytes is None else question.free_bytes):
+        # Not gone through: operators that take a batch or a block in chunks would go through every chunk of it.
+        return Prediction(step, needed_bytes=least, fits=False)
     try:
         gone = replay(question.network, step)
     except Exception as error:

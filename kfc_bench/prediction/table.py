@@ -80,7 +80,7 @@ def table(network: str, device: str, predictions: Sequence[Prediction], free_byt
             rows.append([*name, "-", "-", "-", "-", found.reason])
             continue
         if not found.phases:
-            needs = f"does not fit: SGD needs {size(found.needed_bytes)}, {size(free_bytes)} is free"
+            needs = f"does not fit: needs more than {size(found.needed_bytes)}, {size(free_bytes)} is free"
             rows.append([*name, "-", "-", "-", f"more than {size(found.needed_bytes)}", needs])
             continue
         time = f"{seconds(found.seconds)} [{seconds(found.low)}, {seconds(found.high)}]"
