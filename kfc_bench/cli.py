@@ -18,6 +18,7 @@ from kfc_bench.commands.dashboard import dashboard
 from kfc_bench.commands.export import export
 from kfc_bench.commands.import_file import import_file
 from kfc_bench.commands.kernels import kernels
+from kfc_bench.commands.predict import predict
 from kfc_bench.commands.profile import profile
 from kfc_bench.commands.regression import PassingOn, regression
 from kfc_bench.commands.report import report
@@ -59,6 +60,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": report,
     "compare": compare,
     "profile": profile,
+    "predict": predict,
     "kernels": kernels,
     "audit": audit,
     "dashboard": dashboard,

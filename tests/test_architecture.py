@@ -18,7 +18,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("results",),
     ("experiments",),
     ("runner", "report"),
-    ("regression", "audit"),
+    ("regression", "audit", "prediction"),
     ("commands", "pytest_plugin"),
     ("cli", "__main__"),
 ]

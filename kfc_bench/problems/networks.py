@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kfc_bench.problems.resnet import ResNet18
+from kfc_bench.problems.allconv import all_convolutional
+from kfc_bench.problems.resnet import ResNet18, ResNet20
 from kfc_kernels import ConvGeometry
 
 
@@ -57,6 +58,18 @@ def _cifar10() -> nn.Module:
             fc=nn.Linear(1024, 10),
         )
     )
+
+
+def _cifar10_bn() -> nn.Module:
+    """Build `_cifar10` with batch normalisation after each convolution, in the place of response normalisation."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for name, module in _cifar10().named_children():
+        if isinstance(module, nn.Conv2d):
+            layers[name] = nn.Conv2d(module.in_channels, module.out_channels, 5, padding=2, bias=False)
+            layers[f"bn{name[-1]}"] = nn.BatchNorm2d(module.out_channels)
+        elif not isinstance(module, ResponseNorm):
+            layers[name] = module
+    return nn.Sequential(layers)
 
 
 def _svhn() -> nn.Module:
@@ -105,7 +118,10 @@ class Network:
 
 NETWORKS: dict[str, Network] = {
     "cifar10": Network(_cifar10, (3, 32, 32), 10),
+    "cifar10_bn": Network(_cifar10_bn, (3, 32, 32), 10),
     "svhn": Network(_svhn, (3, 32, 32), 10),
+    "allconv": Network(lambda: all_convolutional(10), (3, 32, 32), 10),
+    "resnet20": Network(lambda: ResNet20(10), (3, 32, 32), 10),
     "resnet18": Network(lambda: ResNet18(10), (3, 32, 32), 10),
     "digits": Network(lambda: _small_convnet(8, 16), (1, 8, 8), 10),
     "digits_small": Network(lambda: _small_convnet(4, 8), (1, 8, 8), 10),

@@ -35,7 +35,19 @@ class BasicBlock(nn.Module):
         return self.relu2(residual + self.downsample(x))
 
 
-class ResNet18(nn.Module):
+class _ResNet(nn.Module):
+    """Children that run one after another, in the order in which they were added; the last, ``fc``, on flat inputs."""
+
+    fc: nn.Module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits ``[N, classes]`` of images ``[N, 3, H, W]``."""
+        for module in self.children():
+            x = module(x.flatten(1) if module is self.fc else x)
+        return x
+
+
+class ResNet18(_ResNet):
     """ResNet-18 as for ImageNet: a 7x7 stem, a max pooling, four stages of two blocks.
 
     Args:
@@ -55,8 +67,25 @@ class ResNet18(nn.Module):
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(512, classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return logits ``[N, classes]`` of images ``[N, 3, H, W]``."""
-        for module in self.children():
-            x = module(x.flatten(1) if module is self.fc else x)
-        return x
+
+class ResNet20(_ResNet):
+    """ResNet-20 for CIFAR (section 4.2): a 3x3 stem, three stages of three blocks with 16, 32 and 64 channels.
+
+    Where the map halves, the shortcut is a 1x1 convolution (option B; the paper's CIFAR networks take option A, which
+    fills up with zeros and has no parameters).
+
+    Args:
+        classes: Number of logits.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.relu = nn.ReLU()
+        for stage, (inputs, outputs) in enumerate(pairwise((16, 16, 32, 64)), start=1):
+            first = BasicBlock(inputs, outputs, 1 if stage == 1 else 2)
+            rest = (BasicBlock(outputs, outputs, 1) for _ in range(2))
+            self.add_module(f"layer{stage}", nn.Sequential(first, *rest))
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(64, classes)

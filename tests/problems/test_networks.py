@@ -11,6 +11,31 @@ from kfc_bench.problems.networks import NETWORKS, ResponseNorm, layer_geometries
 BLOCK = {"conv1": (576, 64, 64), "conv2": (576, 64, 64)}
 LAYERS = {
     "cifar10": {"conv1": (76, 32, 1024), "conv2": (801, 32, 256), "conv3": (801, 64, 64), "fc": (1025, 10, 1)},
+    "cifar10_bn": {"conv1": (75, 32, 1024), "conv2": (800, 32, 256), "conv3": (800, 64, 64), "fc": (1025, 10, 1)},
+    "allconv": {
+        "conv1": (28, 96, 1024),
+        "conv2": (865, 96, 1024),
+        "conv3": (865, 96, 256),
+        "conv4": (865, 192, 256),
+        "conv5": (1729, 192, 256),
+        "conv6": (1729, 192, 64),
+        "conv7": (1729, 192, 36),
+        "conv8": (193, 192, 36),
+        "conv9": (193, 10, 36),
+    },
+    "resnet20": {
+        "conv1": (27, 16, 1024),
+        **{f"layer1.{block}.{name}": (144, 16, 1024) for block in range(3) for name in ("conv1", "conv2")},
+        "layer2.0.conv1": (144, 32, 256),
+        "layer2.0.conv2": (288, 32, 256),
+        "layer2.0.downsample.0": (16, 32, 256),
+        **{f"layer2.{block}.{name}": (288, 32, 256) for block in (1, 2) for name in ("conv1", "conv2")},
+        "layer3.0.conv1": (288, 64, 64),
+        "layer3.0.conv2": (576, 64, 64),
+        "layer3.0.downsample.0": (32, 64, 64),
+        **{f"layer3.{block}.{name}": (576, 64, 64) for block in (1, 2) for name in ("conv1", "conv2")},
+        "fc": (65, 10, 1),
+    },
     "svhn": {
         "conv1": (76, 96, 1024),
         "conv2": (2401, 128, 256),
@@ -59,7 +84,16 @@ def test_geometries_count_every_parameter(name):
     parameters = sum(parameter.numel() for parameter in model.parameters())
     norms = sum(2 * module.num_features for module in model.modules() if isinstance(module, nn.BatchNorm2d))
     assert sum(entry.parameters for entry in layer_geometries(name).values()) + norms == parameters
-    sizes = {"cifar10": 89_578, "svhn": 13_741_578, "resnet18": 11_181_642, "digits": 1_898, "digits_small": 666}
+    sizes = {
+        "cifar10": 89_578,
+        "cifar10_bn": 89_706,
+        "svhn": 13_741_578,
+        "allconv": 1_369_738,
+        "resnet20": 272_474,
+        "resnet18": 11_181_642,
+        "digits": 1_898,
+        "digits_small": 666,
+    }
     assert parameters == sizes[name]
 
 
