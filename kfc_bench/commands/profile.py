@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,14 @@ def input_shape(text: str) -> list[int]:
     if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", text):
         raise UserError(f"--input {text!r}: the shape of one example is needed, such as 3x32x32")
     return [int(size) for size in text.split("x")]
+
+
+def _typed(words: dict[str, Any], shape: str | None) -> str:
+    """Write the command anew, without where its results went."""
+    given = {key: value for key, value in words.items() if key not in ("network", "input", "least_visits")}
+    given |= {} if shape is None else {"input": shape}
+    options = [word for key, value in given.items() for word in (f"--{key.replace('_', '-')}", str(value))]
+    return shlex.join(["kfc-bench", "profile", words["network"], *options])
 
 
 def profile(
@@ -94,7 +103,8 @@ def profile(
         say(errors, f"{description['device']}: {line}")
         suite = Suite("profile", resolved, (Section("profile", "profile", KnownCases((case,))),))
         try:
-            record = {own["case_id"]: own for own in Executor(suite, run, [], errors).execute()}[case.case_id]
+            done = Executor(suite, run, [], errors, _typed(words, input)).execute()
+            record = {own["case_id"]: own for own in done}[case.case_id]
         except KeyboardInterrupt:
             raise UserError("interrupted: a profile is kept once it is whole, and this one was not") from None
         frames = run_frames(run)
