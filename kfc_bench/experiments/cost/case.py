@@ -18,15 +18,11 @@ from kfc_kernels import ConvGeometry
 LayerPhase = Literal["accumulate", "refresh", "precondition"]
 """Measured on a layer or a network, from drawn numbers."""
 
-NetworkPhase = Literal["step", "forward", "backward", "statistics", "clip", "update"]
-"""Measured on a network: a whole training step, and what `step_phases` finds in one beside the phases above."""
+Phase = LayerPhase | Literal["step"]
+"""A step is a network's: both passes, statistics and inverses when due, the update."""
 
-Phase = LayerPhase | NetworkPhase
 LAYER_PHASES: tuple[LayerPhase, ...] = get_args(LayerPhase)
-NETWORK_PHASES: tuple[NetworkPhase, ...] = get_args(NetworkPhase)
-PHASES: tuple[Phase, ...] = (*LAYER_PHASES, *NETWORK_PHASES)
-SAMPLED = ("step", "statistics")
-"""Phases that backpropagate vectors of the likelihood."""
+PHASES: tuple[Phase, ...] = (*LAYER_PHASES, "step")
 SGD = "sgd"
 
 
@@ -135,7 +131,7 @@ class CostCase(Case):
             "layer": self.layer,
             "approximation": self.approximation,
             "implementation": self.implementation,
-            "fisher": self.fisher if self.phase in SAMPLED else None,
+            "fisher": self.fisher if self.phase == "step" else None,
             "phase": self.phase,
             "clip": self.clip,
             **(geometry_columns(self.geometry) if self.geometry else {}),
@@ -148,12 +144,9 @@ class CostCase(Case):
 
     @property
     def group(self) -> str:
-        """All that is compared: the same layer or network, batch, phase or operator, precision, cache.
-
-        What a step consists of stands beside the step.
-        """
-        kind = self.operator or ("step" if self.phase in NETWORK_PHASES else self.phase)
-        return f"{self._where()} {kind} batch {self.batch} {self.dtype} {self.precision} {self.cache}"
+        """All that is compared: the same layer or network, batch, phase or operator, precision, cache."""
+        what = self.operator or self.phase
+        return f"{self._where()} {what} batch {self.batch} {self.dtype} {self.precision} {self.cache}"
 
     @property
     def label(self) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from kfc_bench.contestants import contestants
-from kfc_bench.experiments.cost.case import NETWORK_PHASES, SGD, CostCase
+from kfc_bench.experiments.cost.case import SGD, CostCase
 from kfc_bench.experiments.cost.prediction import infeasible
 from kfc_bench.experiments.cost.work import work
 from kfc_bench.experiments.cost.workloads import Workload, build
@@ -187,7 +187,7 @@ def _judge(case: CostCase, outputs: list[torch.Tensor], workload: Workload) -> G
     reference = [tensor.double() for tensor in exact.once()]
     scaled = [output.to(case.device, torch.float64) * workload.scale for output in outputs]
     plain_error = None
-    if case.phase in NETWORK_PHASES:
+    if case.phase == "step":
         plain_error = _error_of_sgd(case)
     elif workload.implementation.startswith("triton") or (case.operator, workload.implementation) in contestants():
         plain = build(case, dtype=case.operands, implementation="reference", given=workload.state)

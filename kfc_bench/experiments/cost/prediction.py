@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from kfc_bench.curvature import APPROXIMATIONS
 from kfc_bench.curvature.footprint import Footprint
-from kfc_bench.experiments.cost.case import SAMPLED, SGD, CostCase, Phase
+from kfc_bench.experiments.cost.case import SGD, CostCase, Phase
 from kfc_bench.experiments.cost.work import work
 from kfc_bench.measure.ceilings import measured_ceilings
 from kfc_bench.measure.memory import available_bytes
@@ -25,7 +25,7 @@ STARTS_FROM: dict[str | None, tuple[Phase, ...]] = {
 
 
 def _footprints(case: CostCase) -> list[Footprint]:
-    all_classes = case.phase in SAMPLED and case.fisher == "type2"
+    all_classes = case.phase == "step" and case.fisher == "type2"
     vectors = NETWORKS[str(case.network)].classes if all_classes else 1
     size = case.operands.itemsize
     return [Footprint(geometry, case.batch, vectors, size) for geometry in case.geometries]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kfc_bench.experiments.cost.case import NETWORK_PHASES, SAMPLED, SGD, CostCase
+from kfc_bench.experiments.cost.case import SGD, CostCase
 from kfc_bench.experiments.cost.layer_work import ACCUMULATE, OF_CHANNELS, PRECONDITION, channels_alone, layer_cost
 from kfc_kernels import ConvGeometry
 from kfc_kernels.cost import NOTHING, Cost, inverse_cost, operator_cost
@@ -13,7 +13,7 @@ def main_operator(case: CostCase) -> str | None:
     if case.operator is not None:
         return case.operator
     table = {"accumulate": {name: operators[0] for name, operators in ACCUMULATE.items()}, "precondition": PRECONDITION}
-    phase = "accumulate" if case.phase in SAMPLED else str(case.phase)
+    phase = "accumulate" if case.phase == "step" else str(case.phase)
     return table.get(phase, {}).get(str(case.approximation))
 
 
@@ -30,12 +30,12 @@ def work(case: CostCase) -> Cost | None:
         case: The case.
 
     Returns:
-        Its FLOPs and bytes; None for a step and its parts, whose forward and backward passes have no cost model here.
+        Its FLOPs and bytes; None for a step, whose forward and backward passes have no cost model here.
     """
     size = case.operands.itemsize
     if case.operator is not None:
         return operator_cost(case.operator, case.geometries[0], case.batch, element_size=size)
-    if case.phase in NETWORK_PHASES:
+    if case.phase == "step":
         return None
     if case.approximation == SGD:
         return NOTHING

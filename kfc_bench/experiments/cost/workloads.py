@@ -18,14 +18,13 @@ from kfc_bench.contestants import contestants
 from kfc_bench.curvature import APPROXIMATIONS, Approximation, LayerBatch, NetworkCurvature
 from kfc_bench.curvature.ekfac import EKFAC
 from kfc_bench.curvature.kfc_eigen import KFCEigen
-from kfc_bench.experiments.cost.case import NETWORK_PHASES, SGD, CostCase
+from kfc_bench.experiments.cost.case import SGD, CostCase
 from kfc_bench.experiments.cost.eigen import decomposed, equivalent_terms, exact_condition
 from kfc_bench.experiments.cost.work import main_geometry, main_operator
 from kfc_bench.measure.clock import Clock, clock_for
 from kfc_bench.measure.correctness import damped_condition
 from kfc_bench.measure.trial import quickest
 from kfc_bench.optim import NaturalGradient
-from kfc_bench.optim.clipping import FisherClip
 from kfc_bench.problems.networks import NETWORKS
 from kfc_kernels import ConvGeometry
 from kfc_kernels.catalogue import implementations
@@ -36,10 +35,6 @@ NO_SUMS = ("damped_inverse", "precondition_diagonal")
 """Operators that divide, so that absolute operands do not bound them."""
 
 STEP_LR = 1e-3
-CLIP = 0.3
-CLIP_SHARE = 0.25
-"""As the paper's KFC-pre has them."""
-
 NEVER = 10**9
 
 
@@ -97,8 +92,6 @@ def build(
         return (
             _sgd_step(case, dtype, implementation) if case.approximation == SGD else _step(case, dtype, implementation)
         )
-    if case.phase in NETWORK_PHASES:
-        return _part_of_step(case, dtype, implementation)
     return _phase(case, dtype, implementation, given)
 
 
@@ -429,82 +422,6 @@ def _step(case: CostCase, dtype: torch.dtype, implementation: str) -> Workload:
         _chosen(case, dtype, implementation),
         _longest_sum(case),
         lambda: worst_condition(optimizer.curvature),
-        with_host=True,
-    )
-
-
-def _part_of_step(case: CostCase, dtype: torch.dtype, implementation: str) -> Workload:
-    """Build what a step consists of beside the phases of its approximation, on the same network and batch."""
-    if case.phase == "statistics":
-        return _statistics(case, dtype, implementation)
-    training = _Training(case, dtype)
-    parameters = [parameter for parameter in training.model.parameters() if parameter.requires_grad]
-    clip = FisherClip(training.model, "categorical", "mean", limit=case.clip or CLIP, share=CLIP_SHARE)
-    loss, logits = training.forward()
-
-    def backward() -> list[Tensor]:
-        return [gradient.flatten() for gradient in torch.autograd.grad(loss, parameters, retain_graph=True)]
-
-    direction = [
-        STEP_LR * gradient.view_as(parameter) for gradient, parameter in zip(backward(), parameters, strict=True)
-    ]
-    for parameter, vector in zip(parameters, direction, strict=True):
-        parameter.grad = vector
-    optimizer = torch.optim.SGD(parameters, lr=STEP_LR, momentum=0.9)
-
-    @torch.no_grad()
-    def clipping() -> object:
-        coefficient = clip.coefficient(parameters, direction, [0.0] * len(parameters), logits.shape, None)
-        return torch._foreach_mul(direction, coefficient)
-
-    @torch.no_grad()
-    def nu() -> list[Tensor]:
-        return [clip.quadratic(parameters, direction, logits.shape, None).reshape(1)]
-
-    def updating() -> list[Tensor]:
-        optimizer.state.clear()
-        optimizer.step()
-        return _directions(optimizer)
-
-    calls: dict[str, tuple[Callable[[], object], Callable[[], list[Tensor]]]] = {
-        "forward": (training.forward, lambda: [training.forward()[1].detach()]),
-        "backward": (backward, backward),
-        "clip": (clipping, nu),
-        "update": (optimizer.step, updating),
-    }
-    repeated, once = calls[str(case.phase)]
-    return Workload([(1.0, repeated)], once, "torch", _longest_sum(case), with_host=True)
-
-
-def _statistics(case: CostCase, dtype: torch.dtype, implementation: str) -> Workload:
-    """Build what statistics add to a step's two passes: a sample is passes with them, less passes without."""
-    training, optimizer = _natural_training(case, dtype, implementation)
-    plain = _Training(case, dtype)
-
-    def passes_with() -> None:
-        optimizer.request(statistics=True)
-        optimizer.zero_grad()
-        loss, logits = training.forward()
-        optimizer.backward(loss, logits)
-
-    def passes_without() -> None:
-        plain.model.zero_grad()
-        plain.forward()[0].backward()
-
-    def once() -> list[Tensor]:
-        fresh, natural = _natural_training(case, dtype, implementation)
-        loss, logits = fresh.forward()
-        natural.backward(loss, logits)
-        ((part, _),) = natural.curvature.parts
-        return (
-            decomposed(part) if isinstance(part, EKFAC) else [tensor for layer in part.statistics for tensor in layer]
-        )
-
-    return Workload(
-        [(1.0, passes_with), (-1.0, passes_without)],
-        once,
-        _chosen(case, dtype, implementation),
-        _longest_sum(case) + (equivalent_terms(case.geometries) if case.approximation == "ekfac" else 0),
         with_host=True,
     )
 
