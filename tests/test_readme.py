@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kfc_bench.curvature import APPROXIMATIONS
+from kfc_bench.prediction.held_out import past_error, read_held_out
 from kfc_bench.report.static import static_table
 from kfc_bench.report.static_gate import read_snapshot
 from kfc_bench.report.summary import tables
@@ -16,12 +17,13 @@ from kfc_bench.results.frames import load_results
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 SUMMARIES = re.findall(
-    r"<!-- (training|contests|sizes|leads|parts) of (results/\S+) -->\n(.*?)<!-- end of \1 -->", README, re.DOTALL
+    r"<!-- (training|contests|sizes|leads|profiles|runs) of (results/\S+) -->\n(.*?)<!-- end of \1 -->", README, re.DOTALL
 )
 TITLES = {
     "leads": "Our best beside",
     "training": "Against tuned SGD",
-    "parts": "Parts of a step",
+    "profiles": "Where a step's time goes",
+    "runs": "A training run of",
     "contests": "time of a",
     "sizes": "Largest sizes",
 }
@@ -59,6 +61,12 @@ def test_its_kernels_come_from_the_committed_snapshot():
     frame = read_snapshot(path)
     shown = frame.query("target == 'sm_90' and layer == '3x3-256' and kernel == 'lag_sums_kernel'")
     assert f"<!-- kernels -->\n{static_table(shown).to_markdown()}<!-- end of kernels -->\n" in README
+
+
+def test_its_past_error_is_that_of_the_committed_table():
+    rows = read_held_out(ROOT / "results")
+    said = "".join(f"> {past_error(rows[rows['device'] == device])}\n" for device in rows["device"].unique())
+    assert f"<!-- past error -->\n{said}<!-- end of past error -->\n" in README
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
