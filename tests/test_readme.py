@@ -17,7 +17,9 @@ from kfc_bench.results.frames import load_results
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 SUMMARIES = re.findall(
-    r"<!-- (training|contests|sizes|leads|profiles|runs) of (results/\S+) -->\n(.*?)<!-- end of \1 -->", README, re.DOTALL
+    r"<!-- (training|contests|sizes|leads|profiles|runs) of (results/\S+) -->\n(.*?)<!-- end of \1 -->",
+    README,
+    re.DOTALL,
 )
 TITLES = {
     "leads": "Our best beside",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,6 +53,8 @@ def predict(
         raise UserError("name one NETWORK, such as cifar10, or give --fit or --check a results folder")
     if records is not None and not records.is_dir():
         raise UserError(f"--records {records}: no such results folder")
+    if network is None and (approximation or batch or clip or input or device != "auto"):
+        raise UserError("--approximation, --batch, --clip, --input and --device go with a NETWORK alone")
     folder = records or share("results")
     errors = Console(stderr=True)
     if fit is not None:
@@ -77,8 +80,8 @@ def _steps(approximations: list[str] | None, batches: list[int], clip: float) ->
             raise UserError(f"--approximation {name!r} is not one of {', '.join(known)}")
     if min(batches) < 1:
         raise UserError(f"--batch {min(batches)}: at least one example is needed")
-    if clip < 0:
-        raise UserError(f"--clip {clip:g} must not be negative; 0 is no clipping")
+    if not 0 <= clip < math.inf:
+        raise UserError(f"--clip {clip:g} must be a number that is not negative; 0 is no clipping")
     return [
         Step(name, examples, None if name == SGD else clip or None)
         for examples in batches
@@ -118,8 +121,9 @@ def _predict(
         entry = read_layers(Path(name))
     else:
         entry = find_network(name, None if shape is None else input_shape(shape))
-    model, free = find_device(device, read_models(folder))
-    question = Question(name, entry, modules(entry), *periods, free)
+    asked = find_device(device, read_models(folder))
+    model, free = asked.model, asked.free_bytes
+    question = Question(name, entry, modules(entry), *periods, free, asked.kind)
     measured = Measured(load_results([folder] if folder.is_dir() else []), model.device)
     last = lies_last(model, entry.input_shape)
     found: list[Prediction] = []

@@ -63,13 +63,14 @@ class Table:
             raise UserError(f"{self.where}: {key} = {value!r} must be of type {name}")
         return value
 
-    def sweep(self, key: str, kind: type[T], default: T | None = None) -> list[T]:
+    def sweep(self, key: str, kind: type[T], default: T | None = None, *, repeats: bool = False) -> list[T]:
         """Take one value or a list of them; a list means a sweep.
 
         Args:
             key: Its name.
             kind: Type of each value.
             default: The one value when absent; None makes the key required.
+            repeats: Whether a value may be there twice.
 
         Returns:
             The values, at least one.
@@ -85,7 +86,7 @@ class Table:
         if not values:
             raise UserError(f"{self.where}: {key} is an empty list; a sweep needs at least one value")
         typed = [self._typed(key, entry, kind) for entry in values]
-        if any(entry in typed[:index] for index, entry in enumerate(typed)):
+        if not repeats and any(entry in typed[:index] for index, entry in enumerate(typed)):
             raise UserError(f"{self.where}: {key} = {values!r} lists a value twice")
         return typed
 

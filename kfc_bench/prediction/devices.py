@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from kfc_bench.errors import UserError
 from kfc_bench.measure.datasheet import DATASHEETS, datasheet
@@ -18,7 +19,22 @@ FREE_SHARE = 0.9
 """Of a GPU's memory, beside torch's own context and what fragments."""
 
 
-def find_device(name: str, models: Mapping[str, DeviceModel]) -> tuple[DeviceModel, int | None]:
+@dataclass(frozen=True)
+class Device:
+    """A device that steps are predicted for.
+
+    Attributes:
+        model: Its rates.
+        kind: ``"cpu"`` or ``"cuda"``.
+        free_bytes: Memory free on it; None where that is not known.
+    """
+
+    model: DeviceModel
+    kind: str
+    free_bytes: int | None
+
+
+def find_device(name: str, models: Mapping[str, DeviceModel]) -> Device:
     """Find what is known of a device.
 
     Args:
@@ -27,17 +43,18 @@ def find_device(name: str, models: Mapping[str, DeviceModel]) -> tuple[DeviceMod
         models: Fitted rates by device.
 
     Returns:
-        Its rates, and the bytes that are free on it; None where that is not known.
+        The device.
 
     Raises:
         UserError: It is none of these, or not here.
     """
-    if name in models:
-        return models[name], None
     if name in HERE:
         kind = resolve_device(name)
         full = str(environment(kind)["device"])
-        return models.get(full) or of_ceilings(kind, full), available_bytes(kind)
+        return Device(models.get(full) or of_ceilings(kind, full), kind, available_bytes(kind))
+    if name in models and datasheet(name) is None:
+        here = environment("cpu")["device"] == name
+        return Device(models[name], "cpu", available_bytes("cpu") if here else None)
     called = [sheet for _, sheet in DATASHEETS if re.match(rf"{re.escape(name)}(\s|$)", sheet.product)]
     # Of several boards, the one in a server's socket.
     sheet = datasheet(name) or next(iter(sorted(called, key=lambda sheet: "SXM" not in sheet.product)), None)
@@ -49,4 +66,4 @@ def find_device(name: str, models: Mapping[str, DeviceModel]) -> tuple[DeviceMod
             f"device {name!r} is not auto, cpu, cuda, a GPU with a data sheet, or one with fitted rates{hint}"
         )
     fitted = next((model for device, model in models.items() if datasheet(device) == sheet), None)
-    return fitted or of_datasheet(sheet), round(FREE_SHARE * 1e9 * sheet.gigabytes)
+    return Device(fitted or of_datasheet(sheet), "cuda", round(FREE_SHARE * 1e9 * sheet.gigabytes))

@@ -36,7 +36,7 @@ def held_out(
 
     Args:
         results: The steps to predict.
-        known: What predictions may know; runs that are among ``results`` do not count.
+        known: What predictions may know; its records of the same networks do not count.
         models: Fitted rates by device.
         told: Is told which step is predicted.
 
@@ -44,12 +44,13 @@ def held_out(
         One row a step, `COLUMNS`; errors are relative to what was measured.
 
     Raises:
-        UserError: There is no profiled step, or none of a device whose rates were fitted.
+        UserError: There is no profiled step, none of a device whose rates were fitted, one of a network that they were
+            fitted to, or one that cannot be predicted.
     """
     steps = measured_steps(results)
     if steps.empty:
         raise UserError("--check: no profiled steps there; measure some with: kfc-bench run profile --variant held_out")
-    own = frozenset(steps["run_id"])
+    own = frozenset(steps["network"])
     rows: list[dict[str, object]] = []
     measured: dict[str, Measured] = {}
     for row in steps.to_dict("records"):
@@ -57,6 +58,10 @@ def held_out(
         if device not in models:
             known_devices = "; ".join(models) or "none"
             raise UserError(f"--check: no fitted rates of {device!r}, there are those of: {known_devices}; see --fit")
+        if name in models[device].errors:
+            raise UserError(
+                f"--check: the rates of {device!r} were fitted to {name}; check networks that were left out"
+            )
         network = find_network(name, shape_of(str(row["input"])))
         question = Question(name, network, modules(network), *periods_of(row), None)
         asked = step_of(row)
@@ -67,6 +72,10 @@ def held_out(
             measured[device] = Measured(known, device, own)
         told(f"{name}, batch {step.batch}, {step.approximation}")
         found = predict(question, step, models[device], measured[device])
+        if found.reason:
+            raise UserError(
+                f"--check: {name}, batch {step.batch}, {step.approximation} is not predicted: {found.reason}"
+            )
         rows.append(_row(device, name, found, float(row["step_s"]), int(row["peak_memory_bytes"])))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 

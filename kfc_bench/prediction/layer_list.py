@@ -81,7 +81,7 @@ def read_layers(path: Path) -> Network:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"{path}: a list of layers cannot be read from it: {reason}") from None
     table = Table(values, str(path))
-    geometries = [geometry for *_, geometry in layers(table) if geometry is not None]
+    geometries = [geometry for *_, geometry in layers(table, repeats=True) if geometry is not None]
     table.done()
     elements = sum(geometry.in_channels * math.prod(geometry.in_size) for geometry in geometries)
     return Network(partial(LayerList, geometries), (elements,), len(geometries))

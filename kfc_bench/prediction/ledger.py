@@ -22,6 +22,9 @@ class Ledger(TorchDispatchMode, Listener):
 
     Questions whose answer is a number are answered with yes, or 1: all is finite, all matrices are definite.
 
+    Args:
+        kind: Of the device whose memory is counted, ``"cpu"`` or ``"cuda"``.
+
     Attributes:
         held: Bytes of all tensors alive.
         peak: The most so far.
@@ -30,11 +33,14 @@ class Ledger(TorchDispatchMode, Listener):
         work: By phase and layer, the operations since `begin`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
         TorchDispatchMode.__init__(self)
         Listener.__init__(self)
         self.held = self.peak = self.fresh_peak = 0
         self.work: dict[Key, list[Operation]] = defaultdict(list)
+        self._page = PAGE_BYTES[kind]
+        # A GPU's libraries have workspaces of their own, which nobody can tell beforehand.
+        self._counts_scratch = kind == "cpu"
         self._fresh = 0
         self._start = 0
         self._born: dict[int, int] = {}
@@ -71,7 +77,7 @@ class Ledger(TorchDispatchMode, Listener):
         self.work[self.current].append(operation)
         for tensor in found:
             self._note(tensor)
-        self._mark(operation.scratch)
+        self._mark(operation.scratch if self._counts_scratch else 0)
         return result
 
     def _mark(self, scratch: int = 0) -> None:
@@ -83,8 +89,7 @@ class Ledger(TorchDispatchMode, Listener):
         place = storage._cdata
         if place in self._born:
             return
-        page = PAGE_BYTES.get(tensor.device.type, 1)
-        size = -(-storage.nbytes() // page) * page
+        size = -(-storage.nbytes() // self._page) * self._page
         self._births += 1
         self._born[place] = self._births
         self.held += size

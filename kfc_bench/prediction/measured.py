@@ -18,8 +18,8 @@ from kfc_bench.results.frames import Results
 GEOMETRY = ("in_channels", "out_channels", "size", "kernel", "stride", "padding", "dilation", "groups", "bias")
 LAYER = ("kind", "in_elements", "out_elements", "parameters", *GEOMETRY)
 
-OF_APPROXIMATIONS = ("statistics", "eigenvalue correction")
-"""Phases in which approximations do unlike things under one name."""
+OF_THE_NETWORK = ("forward", "backward", "sampled backward", "clip")
+"""Phases in which all approximations do the same; in the others unlike things may have one name."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class Measured:
     Args:
         results: Profiles.
         device: The device's name, as in an environment record.
-        without: Runs that do not count.
+        without: Networks that do not count.
     """
 
     def __init__(self, results: Results, device: str, without: frozenset[str] = frozenset()) -> None:
         rows = measured_steps(results)
-        rows = rows[(rows["device_name"] == device) & ~rows["run_id"].isin(without)]
+        rows = rows[(rows["device_name"] == device) & ~rows["network"].isin(without)]
         self._steps: dict[Any, WholeStep] = {}
         times: dict[Any, list[float]] = defaultdict(list)
         parts = dict(list(results.profile.groupby(["run_id", "case_id"], sort=False))) if len(rows) else {}
@@ -52,6 +52,8 @@ class Measured:
             low, high = (median if pd.isna(end) else end for end in ends)
             place = (str(row["network"]), str(row["input"]), step.approximation, step.batch, step.clip)
             self._steps[(*place, *periods_of(row))] = WholeStep(median, low, high)
+            if row["suspect"]:
+                continue
             for part in parts[row["run_id"], row["case_id"]].to_dict("records"):
                 if part["layer"] and part["kind"] and not part["shared"]:
                     times[self._key(step, part["phase"], part)].append(float(part["call_s"]))
@@ -59,7 +61,7 @@ class Measured:
 
     @staticmethod
     def _key(step: Step, phase: str, layer: Mapping[Any, Any]) -> tuple[Any, ...]:
-        whose = step.approximation if phase in OF_APPROXIMATIONS else ""
+        whose = "" if phase in OF_THE_NETWORK else step.approximation
         described = (layer.get(name) for name in LAYER)
         words = ("" if value is None or pd.isna(value) else str(value) for value in described)
         return step.batch, step.channels_last, phase, whose, *(word.removesuffix(".0") for word in words)
@@ -67,7 +69,12 @@ class Measured:
     def step(
         self, network: str, shape: str, step: Step, statistics_every: int, inverses_every: int
     ) -> WholeStep | None:
-        """Return the time of this very step; None where it was not measured."""
+        """Return the time of this very step; None where it was not measured.
+
+        Of a network that was imported nothing but the name is known, and it may have changed since.
+        """
+        if ":" in network:
+            return None
         periods = (1, 1) if step.approximation == "sgd" else (statistics_every, inverses_every)
         return self._steps.get((network, shape, step.approximation, step.batch, step.clip, *periods))
 

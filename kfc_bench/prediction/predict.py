@@ -27,6 +27,7 @@ class Question:
         statistics_every: T_s.
         inverses_every: T_f.
         free_bytes: Memory that the device has; None where that is not known.
+        kind: Of the device, ``"cpu"`` or ``"cuda"``.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Question:
     statistics_every: int
     inverses_every: int
     free_bytes: int | None
+    kind: str = "cpu"
 
     @property
     def shape(self) -> str:
@@ -75,8 +77,12 @@ class Prediction:
 
 def _blocks_bytes(question: Question, step: Step) -> int:
     """Return the bytes of whole blocks of the Fisher and their inverses, where an approximation has such."""
-    sizes = [module.parameters for module in question.modules.values()]
-    numbers = {"exact": sum(sizes) ** 2, "block_diagonal": sum(size**2 for size in sizes)}
+    modules = question.modules.values()
+    blocks = [(module.geometry.groups, module.trained) for module in modules if module.geometry is not None]
+    numbers = {
+        "exact": sum(module.trained for module in modules) ** 2,
+        "block_diagonal": sum(groups * (size // groups) ** 2 for groups, size in blocks),
+    }
     return 2 * 4 * numbers.get(step.approximation, 0)
 
 
@@ -104,7 +110,7 @@ def predict(
         # Not gone through: operators that take a batch or a block in chunks would go through every chunk of it.
         return Prediction(step, needed_bytes=least, fits=False)
     try:
-        gone = replay(question.network, step)
+        gone = replay(question.network, step, question.kind)
     except Exception as error:
         return Prediction(step, reason=f"{type(error).__name__}: {' '.join(str(error).split())}"[:200])
     known, phases = _times(question, step, gone, model, measured)

@@ -83,7 +83,7 @@ def _forget_tables() -> None:
                     clear()
 
 
-def replay(network: Network, step: Step) -> Replay:
+def replay(network: Network, step: Step, kind: str = "cpu") -> Replay:
     """Go through the steps of a training.
 
     The operators' implementations are those that ``"auto"`` takes on a CPU.
@@ -91,6 +91,7 @@ def replay(network: Network, step: Step) -> Replay:
     Args:
         network: The network.
         step: Optimizer, batch and so on.
+        kind: Of the device whose memory is counted, ``"cpu"`` or ``"cuda"``.
 
     Returns:
         What the steps hold and do.
@@ -98,7 +99,7 @@ def replay(network: Network, step: Step) -> Replay:
     Raises:
         Exception: Whatever the network or the optimizer raises for these shapes.
     """
-    ledger = Ledger()
+    ledger = Ledger(kind)
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")

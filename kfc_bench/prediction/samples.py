@@ -53,9 +53,10 @@ def shape_of(text: str) -> tuple[int, ...]:
 
 
 def measured_steps(results: Results) -> pd.DataFrame:
-    """Return the profiled steps of float32 in full precision, with the device's name."""
+    """Return the profiled steps of float32 in full precision and of one sampled vector, with the device's name."""
     steps = results.profiles
     steps = steps[(steps["status"] == "ok") & (steps["dtype"] == "float32") & (steps["precision"] == "ieee")]
+    steps = steps[steps["fisher"].isna() | (steps["fisher"] == "mc")]
     names = {env_id: environment["device"] for env_id, environment in results.environments.items()}
     return steps.assign(device_name=steps["env_id"].map(names))
 
@@ -79,7 +80,7 @@ def periods_of(row: Mapping[Hashable, Any]) -> tuple[int, int]:
 
 
 def samples(results: Results, told: Callable[[str], None]) -> Iterator[Sample]:
-    """Go through every profiled step once more, without numbers.
+    """Go through every profiled step whose parts add up once more, without numbers.
 
     Args:
         results: What was measured.
@@ -89,6 +90,7 @@ def samples(results: Results, told: Callable[[str], None]) -> Iterator[Sample]:
         One sample a step.
     """
     steps = measured_steps(results)
+    steps = steps[~steps["suspect"].astype(bool)]
     key = ["run_id", "case_id"]
     parts = dict(list(results.profile.groupby(key, sort=False)))
     for row in steps.to_dict("records"):

@@ -33,7 +33,7 @@ def scratch_bytes(name: str, arguments: Sequence[Any], results: Sequence[Tensor]
 
     Convolutions in oneDNN: contiguous operands and results have copies in blocks of channels, but for a first layer's
     few channels; with channels last, the weight alone has. LAPACK's eigenvectors, and gradients whose operands lie in
-    unlike formats. Libraries of a GPU have workspaces of their own, which nobody can tell beforehand.
+    unlike formats.
 
     Args:
         name: The operation's.
@@ -41,10 +41,10 @@ def scratch_bytes(name: str, arguments: Sequence[Any], results: Sequence[Tensor]
         results: Its results.
 
     Returns:
-        Bytes; 0 of all else, and off the CPU.
+        Bytes; 0 of all else.
     """
     first = arguments[0] if arguments and isinstance(arguments[0], Tensor) else None
-    if first is None or first.device.type != "cpu" or not results:
+    if first is None or not results:
         return 0
     match name:
         case "convolution" if first.dtype == torch.float32:

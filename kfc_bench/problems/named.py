@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
+import hashlib
 import importlib
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from kfc_bench.errors import UserError
 from kfc_bench.problems.networks import NETWORKS, Network
@@ -47,28 +51,35 @@ def find_network(name: str, input_shape: Sequence[int] | None = None) -> Network
 
 def _imported(name: str, module_name: str, attribute: str) -> Callable[[], nn.Module]:
     here = str(Path.cwd())
-    sys.path.insert(0, here)
+    if here not in sys.path:
+        # It stays there: what is called later may import too.
+        sys.path.insert(0, here)
     try:
         found: Any = importlib.import_module(module_name)
         for word in attribute.split("."):
             found = getattr(found, word)
-    except Exception as error:
-        raise UserError(f"network {name!r} cannot be imported: {type(error).__name__}: {error}") from None
-    finally:
-        sys.path.remove(here)
+    except (Exception, SystemExit) as error:
+        raise UserError(f"network {name!r} cannot be imported: {_in_words(error)}") from None
     if not callable(found):
         raise UserError(f"network {name!r} is {type(found).__name__}; what is needed is a function or class to call")
 
     def build() -> nn.Module:
         try:
             model = found()
-        except Exception as error:
-            raise UserError(f"network {name!r} cannot be built: {type(error).__name__}: {error}") from None
+        except (Exception, SystemExit) as error:
+            raise UserError(f"network {name!r} cannot be built: {_in_words(error)}") from None
         if not isinstance(model, nn.Module):
             raise UserError(f"network {name!r} builds {type(model).__name__}; an nn.Module is needed")
-        return model
+        if any(isinstance(value, UninitializedParameter) for value in model.parameters()):
+            raise UserError(f"network {name!r} has lazy modules, of no size yet; give each its sizes")
+        # One made beforehand would be trained again and again.
+        return copy.deepcopy(model)
 
     return build
+
+
+def _in_words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _tried(name: str, build: Callable[[], nn.Module], input_shape: tuple[int, ...]) -> Network:
@@ -79,8 +90,25 @@ def _tried(name: str, build: Callable[[], nn.Module], input_shape: tuple[int, ..
             outputs: Any = model(torch.zeros(1, *input_shape))
         except Exception as error:
             shape = "x".join(map(str, input_shape))
-            raise UserError(f"network {name!r} does not take an input of {shape}: {error}") from None
+            raise UserError(f"network {name!r} does not take an input of {shape}: {_in_words(error)}") from None
     if not isinstance(outputs, Tensor) or outputs.ndim != 2:
         found = f"shape {list(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
         raise UserError(f"network {name!r} returns {found} for one example; logits of shape [1, classes] are needed")
     return Network(build, input_shape, outputs.shape[1])
+
+
+@cache
+def structure(name: str, input_shape: tuple[int, ...]) -> str:
+    """Hash what an imported network is made of, as its name says little.
+
+    Args:
+        name: As for `find_network`.
+        input_shape: Likewise.
+
+    Returns:
+        Sixteen digits: of its modules as they print themselves, and of its parameters' shapes.
+    """
+    with torch.random.fork_rng(devices=[]):
+        model = find_network(name, input_shape).build()
+    shapes = [(key, tuple(value.shape), value.requires_grad) for key, value in model.named_parameters()]
+    return hashlib.sha256(f"{model!r} {shapes}".encode()).hexdigest()[:16]

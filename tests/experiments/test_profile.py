@@ -21,6 +21,7 @@ from kfc_bench.experiments.profile.training import LAYOUTS, Layout, Training
 from kfc_bench.experiments.table import Table
 from kfc_bench.measure.stopwatch import CpuTimer
 from kfc_bench.measure.visits import StoppingRule
+from kfc_bench.problems.named import find_network
 from kfc_bench.problems.networks import NETWORKS, Network
 from kfc_bench.results.schema import COMMON, PART_COLUMNS, check_record
 
@@ -171,6 +172,39 @@ def test_a_network_of_ones_own_with_normalisation():
     assert seconds(record, "statistics", "1") > 0
     assert seconds(record, "precondition", "1") > 0
     assert record["suspect"] is False
+
+
+class Dropping(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Dropout(0.5), nn.Linear(16, 3))
+
+
+def test_steps_that_are_held_to_each_other_drop_the_same():
+    case = replace(CASE, network=f"{__name__}:Dropping", input_shape=(1, 4, 4), approximation="sgd")
+    assert differing(case, Layout(), Training(case, Layout())) is None
+
+
+class Named(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.fc(input=x.flatten(1))
+
+
+def test_a_layer_may_be_called_by_keyword():
+    found = modules(find_network(f"{__name__}:Named", (1, 4, 4)))["fc"]
+    assert (found.in_elements, found.out_elements, found.parameters, found.trained) == (16, 3, 51, 51)
+
+
+def test_skipped_steps_are_no_steps():
+    under_way = open_case(CASE)
+    while under_way.visit():
+        pass
+    under_way.training.optimizer.skipped = 2
+    record = under_way.record()
+    assert (record["status"], record["reason"]) == ("wrong", "2 steps were skipped: their numbers were not finite")
 
 
 def test_a_sum_that_misses_the_step_is_suspect_and_says_so(monkeypatch):

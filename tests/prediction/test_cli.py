@@ -17,9 +17,9 @@ def run(*arguments):
 
 
 def test_from_profiles_to_predictions_and_their_errors(tmp_path, capsys):
-    fitted = [profile_record(name, Step(kind, 8)) for name in ("digits", "digits_small") for kind in ("sgd", "kfc")]
+    fitted = [profile_record(name, Step(kind, 8)) for name in ("digits", "cifar10") for kind in ("sgd", "kfc")]
     write_run(tmp_path / "known", fitted, "run1")
-    write_run(tmp_path / "held", [profile_record("digits", Step("kfc", 16))], "run2")
+    write_run(tmp_path / "held", [profile_record("digits_small", Step("kfc", 16))], "run2")
     rates, table = tmp_path / "known" / RATES_FILE, tmp_path / "known" / HELD_OUT_FILE
     run("--fit", tmp_path / "known", "--out", rates)
     assert json.loads(rates.read_text())["device"] == DEVICE
@@ -28,6 +28,8 @@ def test_from_profiles_to_predictions_and_their_errors(tmp_path, capsys):
     assert list(row) == list(COLUMNS)
     assert abs(row["time_error"]) < 0.1
     assert abs(row["memory_error"]) < 0.01
+    with pytest.raises(UserError, match="were fitted to digits; check networks that were left out"):
+        run("--check", tmp_path / "known", "--records", tmp_path / "known")
     known = ("--device", DEVICE, "--records", tmp_path / "known", "--batch", "8", "--batch", "32")
     capsys.readouterr()
     run("digits", "--approximation", "kfc", *known)
@@ -61,6 +63,8 @@ def test_a_gpu_that_is_not_here_runs_out_of_memory(tmp_path, capsys):
         (("digits", "--records", "nowhere"), ("nowhere",)),
         (("absent.toml",), ("absent.toml",)),
         (("--fit", "."), ("--out", RATES_FILE)),
+        (("--fit", ".", "--batch", "8"), ("--batch", "NETWORK")),
+        (("digits", "--clip", "nan"), ("--clip nan",)),
     ],
     ids=str,
 )

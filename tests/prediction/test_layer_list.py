@@ -26,6 +26,12 @@ def test_each_layer_runs_on_an_input_of_its_own(tmp_path):
     assert {("input factor", f"layers.{place}") for place in range(3)} <= set(gone.full)
 
 
+def test_a_layer_may_be_there_twice(tmp_path):
+    path = tmp_path / "layers.toml"
+    path.write_text('layer = ["cifar10.fc", "cifar10.fc"]')
+    assert read_layers(path).classes == 2
+
+
 def test_json_says_the_same(tmp_path):
     path = tmp_path / "layers.json"
     path.write_text(JSON)

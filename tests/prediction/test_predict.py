@@ -7,8 +7,8 @@ from kfc_bench.experiments.profile.layers import modules
 from kfc_bench.prediction.held_out import HELD_OUT_FILE, held_out, past_error, read_held_out
 from kfc_bench.prediction.measured import Measured
 from kfc_bench.prediction.model import DeviceModel
-from kfc_bench.prediction.predict import Question, predict, with_sgd
-from kfc_bench.prediction.replay import Step
+from kfc_bench.prediction.predict import Question, _blocks_bytes, predict, with_sgd
+from kfc_bench.prediction.replay import Step, replay
 from kfc_bench.prediction.samples import samples
 from kfc_bench.problems.networks import NETWORKS, Network
 from tests.helpers import results_of, write_run
@@ -50,7 +50,7 @@ def test_a_step_that_was_measured_is_not_predicted(tmp_path, kfc_record):
     for other in (replace(KFC, batch=16), replace(KFC, clip=0.3), Step("ekfac", 8)):
         assert predict(question(), other, MODEL, Measured(known, DEVICE)).seconds < 0.5
     assert predict(question(), KFC, MODEL, Measured(known, "another device")).measured_share == 0
-    assert predict(question(), KFC, MODEL, Measured(known, DEVICE, frozenset(["run1"]))).measured_share == 0
+    assert predict(question(), KFC, MODEL, Measured(known, DEVICE, frozenset(["digits"]))).measured_share == 0
 
 
 def test_layers_alike_take_what_they_took_elsewhere(tmp_path, kfc_record):
@@ -117,3 +117,47 @@ def test_held_out_steps_do_not_know_themselves(tmp_path, kfc_record):
     assert "0 of 1 within their interval" in said
     rows.to_csv(tmp_path / HELD_OUT_FILE, index=False)
     assert past_error(read_held_out(tmp_path)) == said
+
+
+class Frozen(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False)
+        self.large = nn.Linear(512, 512)
+        self.head = nn.Linear(512, 3)
+        self.large.requires_grad_(False)
+
+    def forward(self, x):
+        return self.head(self.large(self.body(x).flatten(1)))
+
+
+def test_blocks_are_of_what_is_trained_and_of_each_group():
+    entry = Network(Frozen, (8, 8, 8), 3)
+    asked = Question("frozen", entry, modules(entry), *EVERY, None)
+    of_groups, of_head = 8 * 9**2, (3 * 513) ** 2
+    assert _blocks_bytes(asked, Step("block_diagonal", 8)) == 8 * (of_groups + of_head)
+    assert _blocks_bytes(asked, Step("exact", 8)) == 8 * (8 * 9 + 3 * 513) ** 2
+    assert _blocks_bytes(asked, Step("kfc", 8)) == 0
+
+
+def test_parts_of_unlike_approximations_are_not_taken_for_one_another(tmp_path, kfc_record):
+    record = {**kfc_record, "network": "another", "parts": [{**part, "call_s": 100.0} for part in kfc_record["parts"]]}
+    known = Measured(results_of(tmp_path, [record]), DEVICE)
+    phases = predict(question(), Step("kfc_reduce", 8), MODEL, known).phases
+    assert phases["forward"] > 50
+    assert phases["input factor"] < 1
+
+
+def test_vectors_of_every_class_are_not_one_sample(tmp_path, kfc_record):
+    known = Measured(results_of(tmp_path, [{**kfc_record, "fisher": "type2"}]), DEVICE)
+    assert predict(question(), KFC, MODEL, known).measured_share == 0
+
+
+def test_a_suspect_step_has_a_time_but_no_parts(tmp_path, kfc_record):
+    known = Measured(results_of(tmp_path, [{**kfc_record, "network": "another", "suspect": True}]), DEVICE)
+    assert predict(question(), KFC, MODEL, known).measured_share == 0
+
+
+def test_a_gpu_has_none_of_a_cpu_s_scratch():
+    entry = NETWORKS["cifar10"]
+    assert replay(entry, Step("sgd", 8), "cuda").step_bytes < replay(entry, Step("sgd", 8)).step_bytes

@@ -30,11 +30,12 @@ def networks(table: Table) -> list[Place]:
     return [(network, None, None) for network in table.choices("network", tuple(NETWORKS))]
 
 
-def layers(table: Table) -> list[Place]:
+def layers(table: Table, *, repeats: bool = False) -> list[Place]:
     """Read ``layer`` (names and descriptions), ``grid`` (every combination of its lists), or both.
 
     Args:
         table: The sweep.
+        repeats: Whether ``layer`` may have one twice.
 
     Returns:
         One place per layer, in the order of the file.
@@ -44,7 +45,7 @@ def layers(table: Table) -> list[Place]:
     """
     places: list[Place] = []
     if "layer" in table or "grid" not in table:
-        for value in table.sweep("layer", object):
+        for value in table.sweep("layer", object, repeats=repeats):
             if isinstance(value, str):
                 places.append((None, value, _named(table, value)))
             else:

@@ -13,7 +13,7 @@ from kfc_bench.experiments.base import Case
 from kfc_bench.experiments.cost.case import SGD
 from kfc_bench.measure.precision import Precision
 from kfc_bench.measure.visits import StoppingRule
-from kfc_bench.problems.named import find_network
+from kfc_bench.problems.named import find_network, structure
 from kfc_bench.problems.networks import Network
 
 Kind = tuple[bool, bool]
@@ -88,11 +88,13 @@ class ProfileCase(Case):
         return found
 
     def parameters(self) -> dict[str, Any]:
-        """Return everything but limits and the stopping rule."""
+        """Return everything but limits and the stopping rule; what an imported network is made of beside its name."""
         shape = None if self.input_shape is None else list(self.input_shape)
         own = {} if self.is_sgd else self._natural()
+        made_of = {"structure": structure(self.network, self.input_shape or ())} if ":" in self.network else {}
         return {
             "network": self.network,
+            **made_of,
             "input": shape,
             "approximation": self.approximation,
             "batch": self.batch,
@@ -114,7 +116,8 @@ class ProfileCase(Case):
     def columns(self) -> dict[str, Any]:
         """Return the identifying columns of the record."""
         shape = self.input_shape or self.find().input_shape
-        return {**self.parameters(), "input": "x".join(map(str, shape))}
+        parameters = {name: value for name, value in self.parameters().items() if name != "structure"}
+        return {**parameters, "input": "x".join(map(str, shape))}
 
     @property
     def group(self) -> str:

@@ -30,6 +30,7 @@ class Module:
     Attributes:
         kind: Its class.
         parameters: Its own, not those of modules in it.
+        trained: Those of them that are not frozen.
         in_elements: Numbers that come in, over all its calls.
         out_elements: Numbers that go out.
         geometry: Of a convolution or linear layer.
@@ -37,6 +38,7 @@ class Module:
 
     kind: str
     parameters: int
+    trained: int
     in_elements: int = 0
     out_elements: int = 0
     geometry: ConvGeometry | None = None
@@ -63,27 +65,32 @@ def modules(network: Network) -> dict[str, Module]:
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         model = network.build().eval()
-        found = {
-            name: Module(type(module).__name__, sum(value.numel() for value in module.parameters(recurse=False)))
-            for name, module in model.named_modules()
-            if name
-        }
+        found = {name: _described(module) for name, module in model.named_modules() if name}
 
-        def seen(own: Module, module: nn.Module, arguments: tuple[Any, ...], output: object) -> None:
-            own.in_elements += _elements(arguments)
-            own.out_elements += _elements(output)
+        def seen(
+            own: Module, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: object
+        ) -> None:
+            given = _tensors((arguments, keywords))
+            own.in_elements += sum(tensor.numel() for tensor in given)
+            own.out_elements += sum(tensor.numel() for tensor in _tensors(output))
             if isinstance(module, KRONECKER) and own.geometry is None:
-                own.geometry = ConvGeometry.from_module(module, arguments[0])
+                own.geometry = ConvGeometry.from_module(module, given[0])
 
         for name, module in model.named_modules():
             if name:
-                module.register_forward_hook(partial(seen, found[name]))
+                module.register_forward_hook(partial(seen, found[name]), with_kwargs=True)
         model(torch.zeros(1, *network.input_shape))
     return found
 
 
-def _elements(values: object) -> int:
-    return sum(leaf.numel() for leaf in tree_leaves(values) if isinstance(leaf, Tensor))
+def _described(module: nn.Module) -> Module:
+    own = list(module.parameters(recurse=False))
+    trained = sum(value.numel() for value in own if value.requires_grad)
+    return Module(type(module).__name__, sum(value.numel() for value in own), trained)
+
+
+def _tensors(values: object) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
 
 
 def shared_works(curvature: NetworkCurvature, found: Mapping[str, Module]) -> dict[tuple[str, str], float]:
