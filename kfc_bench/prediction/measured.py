@@ -32,7 +32,7 @@ class WholeStep:
 
 
 class Measured:
-    """What was measured on one device.
+    """What was measured on one device; a profile's parts are scaled so that they add up to its unwatched step.
 
     Args:
         results: Profiles.
@@ -52,11 +52,9 @@ class Measured:
             low, high = (median if pd.isna(end) else end for end in ends)
             place = (str(row["network"]), str(row["input"]), step.approximation, step.batch, step.clip)
             self._steps[(*place, *periods_of(row))] = WholeStep(median, low, high)
-            if row["suspect"]:
-                continue
             for part in parts[row["run_id"], row["case_id"]].to_dict("records"):
                 if part["layer"] and part["kind"] and not part["shared"]:
-                    times[self._key(step, part["phase"], part)].append(float(part["call_s"]))
+                    times[self._key(step, part["phase"], part)].append(part["call_s"] / row["parts_share"])
         self._parts = {key: statistics.median(values) for key, values in times.items()}
 
     @staticmethod

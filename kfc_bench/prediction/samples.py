@@ -80,7 +80,9 @@ def periods_of(row: Mapping[Hashable, Any]) -> tuple[int, int]:
 
 
 def samples(results: Results, told: Callable[[str], None]) -> Iterator[Sample]:
-    """Go through every profiled step whose parts add up once more, without numbers.
+    """Go through every profiled step once more, without numbers.
+
+    Its parts are scaled so that they add up to the step that nobody watched: marks weigh on one of a millisecond.
 
     Args:
         results: What was measured.
@@ -90,7 +92,6 @@ def samples(results: Results, told: Callable[[str], None]) -> Iterator[Sample]:
         One sample a step.
     """
     steps = measured_steps(results)
-    steps = steps[~steps["suspect"].astype(bool)]
     key = ["run_id", "case_id"]
     parts = dict(list(results.profile.groupby(key, sort=False)))
     for row in steps.to_dict("records"):
@@ -125,10 +126,11 @@ def _parts(rows: pd.DataFrame, gone: Replay, statistics: int, inverses: int, sec
     for (phase, layer), often in counts.items():
         place = key(phase, layer)
         does[place] = does.get(place, np.zeros(len(UNITS))) + often.per_step(statistics, inverses)
+    scale = seconds / float(rows["per_step_s"].sum())
     times: dict[tuple[str, str], float] = {}
     for row in rows.to_dict("records"):
         place = key(row["phase"], row["layer"])
-        times[place] = times.get(place, 0.0) + float(row["per_step_s"])
+        times[place] = times.get(place, 0.0) + scale * float(row["per_step_s"])
     for place, amount in does.items():
         time = times.get(place, 0.0)
         if time > 0 and amount.any():

@@ -153,9 +153,13 @@ def test_vectors_of_every_class_are_not_one_sample(tmp_path, kfc_record):
     assert predict(question(), KFC, MODEL, known).measured_share == 0
 
 
-def test_a_suspect_step_has_a_time_but_no_parts(tmp_path, kfc_record):
-    known = Measured(results_of(tmp_path, [{**kfc_record, "network": "another", "suspect": True}]), DEVICE)
-    assert predict(question(), KFC, MODEL, known).measured_share == 0
+def test_parts_that_marks_made_longer_are_scaled_to_the_step(tmp_path, kfc_record):
+    def forward(folder, **columns):
+        record = {**kfc_record, "network": "another", **columns}
+        return predict(question(), KFC, MODEL, Measured(results_of(tmp_path / folder, [record]), DEVICE)).phases["forward"]
+
+    plain = forward("plain", parts_share=1.0)
+    assert forward("marked", parts_share=1.25) == pytest.approx(plain / 1.25)
 
 
 def test_a_gpu_has_none_of_a_cpu_s_scratch():
