@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from kfc_bench.resources import share
+from kfc_bench.results.bench_session import NODE_ID
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,6 +28,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("python_files", "bench_*.py")
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         config.args = [str(share("suites"))]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have each test's node id written to ``--junitxml``'s file."""
+    if config.getoption("kfc_benchmark"):
+        for item in items:
+            item.user_properties.append((NODE_ID, item.nodeid))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -69,5 +77,5 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
     output_json["imported"] = {
         name: module.__file__
         for name, module in list(sys.modules.items())
-        if "." not in name and name not in sys.stdlib_module_names and getattr(module, "__file__", None)
+        if "." not in name and name not in {"__main__", *sys.stdlib_module_names} and getattr(module, "__file__", None)
     }

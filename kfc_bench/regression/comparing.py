@@ -61,6 +61,9 @@ def compare(
         for side in sides if request.prepare else ():
             prepare(side, str(request.prepare), request.timeout_s)
         base, head = sides
+        for path in request.paths:
+            if not base.has(path) and not head.has(path):
+                raise UserError(f"{path}: neither {base} nor {head} has it; name files or folders below {here}")
         regression = Regression(
             sessions.run, base, head, request.sessions, policies, tolerance=request.tolerance, say=say
         )
@@ -69,7 +72,11 @@ def compare(
     if not outcome.first.differences and not outcome.first.new:
         reasons = "; ".join(dict.fromkeys(outcome.first.untimed.values()))
         raise UserError(f"no benchmark has a time in {request.base} or {request.head}: {reasons}")
-    heads_name = f"{head.commit} with changes" if request.head == WORKING_TREE else head.commit
+    heads_name, again = head.commit, request.command(base.commit, head.commit)
+    if request.head == WORKING_TREE:
+        heads_name, again = f"{head.commit} with changes", request.command(base.commit, WORKING_TREE)
+    else:
+        again = f"git fetch origin {base.commit} {head.commit}\n{again}"
     setting = Setting(
         name=request.name,
         base=base.commit,
@@ -79,6 +86,6 @@ def compare(
         machine=machine_of(rounds),
         throttled=throttled_in(rounds),
         changed=changed,
-        command=request.command(base.commit, head.commit if request.head != WORKING_TREE else WORKING_TREE),
+        command=again,
     )
     return outcome, rounds, setting

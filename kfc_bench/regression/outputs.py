@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from kfc_bench.errors import UserError
 from kfc_bench.report.comment import Setting, comment
 from kfc_bench.report.differences import to_frame
 from kfc_bench.report.drift import drift_table
@@ -21,12 +22,22 @@ MADE = ("json", "xml", "log")
 
 
 def clear(out: Path) -> None:
-    """Remove what an earlier comparison left in a folder, so that nothing of it is taken for this one's."""
-    for path in (out / COMMENT, out / COMPARISON):
-        path.unlink(missing_ok=True)
-    for kind in MADE:
-        for path in (out / SESSIONS).glob(f"*-[0-9]*-*.{kind}"):
-            path.unlink()
+    """Remove what an earlier comparison left in a folder, so that nothing of it is taken for this one's.
+
+    Args:
+        out: The folder; it need not exist.
+
+    Raises:
+        UserError: It is no folder, or nothing can be removed from it.
+    """
+    try:
+        for path in (out / COMMENT, out / COMPARISON):
+            path.unlink(missing_ok=True)
+        for kind in MADE:
+            for path in (out / SESSIONS).glob(f"*-[0-9]*-*.{kind}"):
+                path.unlink()
+    except OSError as error:
+        raise UserError(f"{error.filename}: {error.strerror}; name another folder with --out") from None
 
 
 def changed_files(rounds: Sequence[Round], base: Side, head: Side) -> list[str]:
@@ -78,7 +89,7 @@ def write_outputs(
         UserError: One cannot be written.
     """
     now, model = medians_of_head(rounds), model_of(setting.machine)
-    earlier = read_baselines(baselines, model, without=setting.head) if baselines else []
+    earlier = read_baselines(baselines, setting.name, model, without=setting.head) if baselines else []
     written = {
         out / COMMENT: comment(outcome, setting, drift_table(now, earlier)),
         out / COMPARISON: to_frame(outcome.first.differences, ("benchmark",)).to_csv(index=False, lineterminator="\n"),
@@ -86,7 +97,7 @@ def write_outputs(
     if keep and baselines and now and not outcome.interrupted:
         facts = {name: setting.machine.get(name) for name in ("device", "driver", "torch", "python_version")}
         baseline = Baseline(setting.head, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", model, facts, now)
-        written[baseline_path(baselines, model, setting.head)] = baseline.to_json()
+        written[baseline_path(baselines, setting.name, model, setting.head)] = baseline.to_json()
     for path, text in written.items():
         write_text(text, path)
     return list(written)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 from kfc_bench.report.differences import URGENCY, Difference, count_line
@@ -14,6 +16,9 @@ from kfc_bench.report.units import seconds, three
 
 LONGEST = 60_000
 """Characters; GitHub takes 65,536 in a comment."""
+
+AROUND = 400
+"""Characters kept free for what stands around a table."""
 
 LONGEST_REASON = 200
 MOST_NAMED = 3
@@ -75,11 +80,8 @@ def comment(outcome: Outcome, setting: Setting, drift: TextTable | None) -> str:
         Markdown, short enough for GitHub: rows that do not fit are counted instead.
     """
     found = outcome.first.differences
-    parts = [f"{marker(setting.name)}\n{headline(outcome, setting)}"]
-    if outcome.failing:
-        parts.append(_table(outcome.failing, outcome.second, "What fails"))
-    if outcome.unconfirmed:
-        parts.append(_table(outcome.unconfirmed, outcome.second, "Not confirmed on a second run, so no failure"))
+    title = f"{marker(setting.name)}\n{headline(outcome, setting)}"
+    parts = []
     if outcome.first.new:
         named = [f"{code(test)} {seconds(median)}" for test, median in outcome.first.new.items()]
         parts.append(f"New, so compared with nothing: {_some(named)}.")
@@ -90,16 +92,22 @@ def comment(outcome: Outcome, setting: Setting, drift: TextTable | None) -> str:
         files = _some([code(file) for file in setting.changed])
         parts.append(f"Not the same file on both sides, so the benchmark itself may differ: {files}.")
     ending = [_environment(outcome, setting), f"Again, on a machine of your own:\n\n```\n{setting.command}\n```"]
-    room = LONGEST - sum(len(part) + 2 for part in parts + ending)
-    folded = [
-        (f"All of them: {count_line(found)}", _table(found, {}, "head against base")) if found else None,
-        ("Beside earlier commits (nothing fails by this)", drift.to_markdown()) if drift else None,
+    seen = [
+        _table(outcome.failing, outcome.second, "What fails"),
+        _table(outcome.unconfirmed, outcome.second, "Not confirmed on a second run, so no failure"),
     ]
-    for summary, table in filter(None, folded):
-        text = f"<details><summary>{summary}</summary>\n\n{_fitting(table, room)}\n</details>"
-        room -= len(text) + 2
-        parts.append(text)
-    return "\n\n".join(part.strip() for part in parts + ending) + "\n"
+    folded: dict[str, TextTable | None] = {
+        f"All of them: {count_line(found)}": _table(found, {}, "head against base"),
+        "Beside earlier commits (nothing fails by this)": drift,
+    }
+    tables = _fitting([*seen, *folded.values()], LONGEST - sum(len(part) + 2 for part in [title, *parts, *ending]))
+    folds = [
+        f"<details><summary>{summary}</summary>\n\n{table}\n</details>"
+        for summary, table in zip(folded, tables[len(seen) :], strict=True)
+        if table
+    ]
+    whole = [title, *filter(None, tables[: len(seen)]), *parts, *folds, *ending]
+    return "\n\n".join(part.strip() for part in whole) + "\n"
 
 
 def headline(outcome: Outcome, setting: Setting) -> str:
@@ -125,7 +133,9 @@ def _some(named: Sequence[str]) -> str:
     return ", ".join(named[:MOST_NAMED]) + rest
 
 
-def _table(entries: Sequence[Difference], second: Mapping[str, Difference], title: str) -> str:
+def _table(entries: Sequence[Difference], second: Mapping[str, Difference], title: str) -> TextTable | None:
+    if not entries:
+        return None
     rows = []
     for entry in sorted(entries, key=lambda each: URGENCY.index(each.verdict)):
         row = [code(entry.case_id), seconds(entry.a_s), seconds(entry.b_s), _ratio(entry), str(entry.verdict)]
@@ -134,7 +144,7 @@ def _table(entries: Sequence[Difference], second: Mapping[str, Difference], titl
             row.append(f"{_ratio(again)} {again.verdict}" if again else "-")
         rows.append([*row, code(entry.reason) if entry.reason else ""])
     header = ["benchmark", "base", "head", "head / base [95 %]", "verdict", *(["second run"] if second else []), "why"]
-    return TextTable(title, header, rows).to_markdown()
+    return TextTable(title, header, rows)
 
 
 def _ratio(entry: Difference) -> str:
@@ -144,15 +154,25 @@ def _ratio(entry: Difference) -> str:
     return f"{three(entry.ratio.ratio)}x" + (f" [{three(interval[0])}, {three(interval[1])}]" if interval else "")
 
 
-def _fitting(table: str, room: int) -> str:
-    lines = table.splitlines(keepends=True)
-    kept: list[str] = []
-    for line in lines:
-        room -= len(line)
-        if room < 0:
-            return "".join(kept) + f"\n{len(lines) - len(kept)} more rows are in comparison.csv.\n"
-        kept.append(line)
-    return "".join(kept)
+def _fitting(tables: Sequence[TextTable | None], room: int) -> list[str]:
+    """Write tables into so many characters: the first has half of them, each other an equal share of what is left."""
+    written = []
+    for place, table in enumerate(tables):
+        others = len(list(filter(None, tables[place + 1 :])))
+        share = room // (2 if place == 0 and others else 1 + others)
+        written.append(_cut(table, share - AROUND) if table else "")
+        room -= len(written[-1]) + AROUND if table else 0
+    return written
+
+
+def _cut(table: TextTable, room: int) -> str:
+    """Leave out the last rows, where all would take more characters, and count them."""
+    empty = replace(table, rows=[]).to_markdown()
+    lines = table.to_markdown().removeprefix(empty).removesuffix("\n").split("\n")
+    kept = bisect_right(list(accumulate(len(line) + 1 for line in lines)), room - len(empty))
+    text = replace(table, rows=table.rows[:kept]).to_markdown()
+    left = len(table.rows) - kept
+    return f"{text}\n{left} more rows are left out; comparison.csv has all that was compared.\n" if left else text
 
 
 def _environment(outcome: Outcome, setting: Setting) -> str:

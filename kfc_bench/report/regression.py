@@ -66,8 +66,8 @@ class _Side:
 def judge(rounds: Sequence[Round], tolerance: float) -> Judged:
     """Judge each benchmark by the pairs of its medians, session by session.
 
-    A benchmark that fails in any session of the head and in none of the base is BROKEN, and so is one that only the
-    head skips; a new one that fails is too. One that the head does not have is MISSING.
+    A benchmark that fails in any session of the head and in none of the base is BROKEN, a new one too; and so is one
+    that the base has a time of, now and then at least, and the head never. One that the head does not have is MISSING.
 
     Args:
         rounds: Both sessions of each round, at least one round.
@@ -86,9 +86,10 @@ def judge(rounds: Sequence[Round], tolerance: float) -> Judged:
     ratios: dict[str, PairedRatio] = {}
     for test in order:
         base, head = (_Side.of(test, own) for own in sessions)
-        if (head.failures and not base.failures) or (head.median is None and head.skips and base.median is not None):
+        timed_by_the_base_alone = base.median is not None and head.median is None
+        if (head.failures and not base.failures) or (head.exists and timed_by_the_base_alone):
             found[test] = _difference(test, base, head, Verdict.BROKEN, head.reason)
-        elif base.median is not None and not head.exists:
+        elif timed_by_the_base_alone:
             found[test] = _difference(test, base, head, Verdict.MISSING, "not at the head")
         elif head.median is not None and not base.exists:
             new[test] = head.median

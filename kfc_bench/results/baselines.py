@@ -1,4 +1,4 @@
-"""Medians of earlier commits, kept by the model of the device they were measured on."""
+"""Medians of earlier commits, kept by the comparison's name and the model of the device they were measured on."""
 
 from __future__ import annotations
 
@@ -46,16 +46,21 @@ def model_of(machine: Mapping[str, Any]) -> str:
     return str(gpu.get("name") or cpu.get("brand_raw") or machine.get("processor") or machine.get("machine"))
 
 
-def baseline_path(folder: Path, model: str, commit: str) -> Path:
-    """Return where a baseline lies: two models never share a folder."""
-    return folder / (re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-") or "unknown") / f"{commit}.json"
+def baseline_path(folder: Path, name: str, model: str, commit: str) -> Path:
+    """Return where a baseline lies: neither two comparisons' nor two models' share a folder."""
+    return folder / _slug(name) / _slug(model) / f"{commit}.json"
 
 
-def read_baselines(folder: Path, model: str, without: str) -> list[Baseline]:
-    """Read the newest baselines of a model.
+def _slug(text: str) -> str:
+    return re.sub(r"[\W_]+", "-", text.lower()).strip("-") or "unknown"
+
+
+def read_baselines(folder: Path, name: str, model: str, without: str) -> list[Baseline]:
+    """Read the newest baselines of a comparison on a model.
 
     Args:
         folder: Where baselines are kept; it need not exist.
+        name: The comparison's, as ``--name`` gives it.
         model: The model.
         without: A commit that is left out: the one to be compared with them.
 
@@ -63,7 +68,7 @@ def read_baselines(folder: Path, model: str, without: str) -> list[Baseline]:
         At most `NEWEST`, oldest first. A file that cannot be read is left out with a warning.
     """
     found = []
-    for path in sorted(baseline_path(folder, model, "any").parent.glob("*.json")):
+    for path in sorted(baseline_path(folder, name, model, "any").parent.glob("*.json")):
         try:
             baseline = Baseline(**json.loads(path.read_bytes()))
             readable = baseline.schema == SCHEMA and all(float(median) > 0 for median in baseline.medians.values())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,10 @@ from kfc_bench.errors import UserError
 
 NO_BENCHMARK = "Skipping non-benchmark"
 """How pytest-benchmark begins its reason to skip what is no benchmark, under ``--benchmark-only``."""
+
+
+NODE_ID = "kfc_bench_node_id"
+"""Property of a test in ``--junitxml``'s file: what pytest writes by itself names the file that its code stands in."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def read_bench_session(benchmarks: Path, outcomes: Path) -> BenchSession:
 
     Args:
         benchmarks: ``--benchmark-json``'s file; absent if nothing was timed.
-        outcomes: ``--junitxml``'s file, in the form ``xunit1``, which names each test's file.
+        outcomes: ``--junitxml``'s file, in the form ``xunit1``, with the node ids that ``pytest --benchmark`` adds.
 
     Returns:
         The session. A test that failed has no time, whatever was measured before.
@@ -92,8 +95,6 @@ def _outcomes(tree: ElementTree.ElementTree[Any]) -> tuple[dict[str, str], dict[
 
 
 def _node_id(case: ElementTree.Element) -> str:
-    """Put a test's node id together again: pytest writes its file, and file and classes with dots."""
-    file, dotted = case.get("file", ""), case.get("classname", "")
-    module = re.sub(r"\.py$", "", file.replace("/", "."))
-    classes = dotted.removeprefix(module).strip(".")
-    return "::".join([file, *filter(None, classes.split(".")), case.get("name", "")])
+    """Return a test's node id; the file of what is none, such as a module that could not be collected."""
+    told = case.find(f"properties/property[@name='{NODE_ID}']")
+    return case.get("file", "") if told is None else told.get("value", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import re
 import signal
@@ -20,6 +21,9 @@ PASSED, FAILED, NOTHING_COLLECTED = 0, 1, 5
 
 WORDS = 3
 """Last lines of pytest's output that a message repeats."""
+
+DEEPEST = 3
+"""So many folders below a checkout are looked through for what imports may come from: ``packages/one/src``."""
 
 UNTIMED = {"xdist": "-n0", "pytest_cov": "--no-cov"}
 """Plugins that a project's own options may have turned on and that spoil a time, and what turns each off."""
@@ -44,6 +48,10 @@ class Side:
     def __str__(self) -> str:
         """Return how messages call it."""
         return f"{self.name} ({self.revision})"
+
+    def has(self, path: str) -> bool:
+        """Tell whether a bench file or folder is there, or a node id's file."""
+        return (self.folder / path.partition("::")[0]).exists()
 
 
 @dataclass(frozen=True)
@@ -78,9 +86,9 @@ class Sessions:
             What it came to; an empty one where the side has none of the paths or tests.
 
         Raises:
-            UserError: pytest did not come to its end, or what it imported lies elsewhere.
+            UserError: pytest did not come to its end, what it imported lies elsewhere, or its files cannot be written.
         """
-        wanted = self._there(side) if tests is None else list(tests)
+        wanted = [path for path in self.paths if side.has(path)] if tests is None else list(tests)
         if not wanted and (self.paths or tests is not None):
             return BenchSession()
         stem = self.out / f"{label}-{side.name}"
@@ -98,19 +106,13 @@ class Sessions:
         self._measured_its_own(side, session)
         return session
 
-    def _there(self, side: Side) -> list[str]:
-        return [path for path in self.paths if (side.folder / path.partition("::")[0]).exists()]
-
     def _measured_its_own(self, side: Side, session: BenchSession) -> None:
         """Refuse a session that imported from elsewhere what the side has a copy of."""
+        own = _importable(side.folder)
         for name, file in session.imported.items():
-            if Path(file).resolve().is_relative_to(side.folder.resolve()):
-                continue
-            patterns = [f"{where}{name}{end}" for where in ("", "*/") for end in ("/__init__.py", ".py")]
-            own = next((found for pattern in patterns for found in side.folder.glob(pattern)), None)
-            if own is not None:
+            if name in own and not Path(file).resolve().is_relative_to(side.folder.resolve()):
                 raise UserError(
-                    f"{side}: {file} was measured, not {own.relative_to(side.folder)} of this revision; "
+                    f"{side}: {file} was measured, not {own[name].relative_to(side.folder)} of this revision; "
                     "--import-from names the folder that its imports come from"
                 )
 
@@ -119,7 +121,11 @@ class Sessions:
         inherited = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
         own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
         environment = {**own, "PYTHONPATH": os.pathsep.join([*paths, *inherited])}
-        log.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.write_text("")
+        except OSError as error:
+            raise UserError(f"{log.parent}: {error.strerror}; name another folder with --out") from None
         with log.open("w") as output:
             process = subprocess.Popen(
                 command,
@@ -140,6 +146,27 @@ class Sessions:
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
+
+
+def _importable(folder: Path) -> dict[str, Path]:
+    """Find what can be imported from a folder or one a little below.
+
+    What lies in a package, or in another repository inside, is none of it.
+
+    Args:
+        folder: Where to look.
+
+    Returns:
+        The file of each package and module by its name, the uppermost if there are several.
+    """
+    found: dict[str, Path] = {}
+    for depth, kind in itertools.product(range(DEEPEST + 1), ("*/__init__.py", "*.py")):
+        for file in sorted(folder.glob("*/" * depth + kind)):
+            top = file.parent if file.name == "__init__.py" else file
+            outer = [folder / parent for parent in top.relative_to(folder).parents if parent.parts]
+            if top != folder and not any((each / mark).exists() for each in outer for mark in ("__init__.py", ".git")):
+                found.setdefault(top.name.removesuffix(".py"), file)
+    return found
 
 
 def _last_words(log: Path) -> str:

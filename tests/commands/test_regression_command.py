@@ -96,12 +96,15 @@ def test_the_working_tree_is_judged_as_it_is(project, fake):
     assert regression("HEAD", ".", "benchmarks").exit_code == 0
     assert "1 FASTER" in comment(project)
     assert any(side.folder == project for _, side, *_ in fake)
+    assert "git fetch" not in comment(project)
 
 
 def test_the_command_in_the_comment_repeats_it(project, fake):
     regression("HEAD~1", "HEAD", "benchmarks", "--fail-on", "slower:10%", "--seconds", "0.5", "--", "-k", "a or b")
-    (line,) = re.findall(r"```\n(.*)\n```", comment(project))
+    (lines,) = re.findall(r"```\n(.*)\n```", comment(project), flags=re.DOTALL)
+    fetch, line = lines.splitlines()
     words = shlex.split(line)
+    assert fetch.split() == ["git", "fetch", "origin", *words[2:4]]
     assert words[4:] == ["benchmarks", "--fail-on=slower:10%", "--seconds=0.5", "--", "-k", "a or b"]
     assert all(len(word) == 40 for word in words[2:4])
     before = len(fake)
@@ -124,14 +127,14 @@ def test_a_project_below_the_top_of_its_repository_is_run_there(project, fake, m
 @pytest.mark.usefixtures("fake")
 def test_baselines_are_kept_by_model_and_set_beside_the_next(project):
     assert regression("HEAD", "HEAD~1", "benchmarks", "--baselines", "kept", "--keep").exit_code == 0
-    (file,) = (project / "kept").glob("*/*.json")
-    assert file.parent.name == "nvidia-h100"
+    (file,) = (project / "kept").rglob("*.json")
+    assert file.parent.relative_to(project / "kept").parts == ("benchmarks", "nvidia-h100")
     assert json.loads(file.read_text())["medians"] == {"benchmarks/bench_it.py::test_it": pytest.approx(1.0, rel=0.01)}
     assert "Beside earlier commits" not in comment(project)
     assert regression("HEAD", "HEAD", "benchmarks", "--baselines", "kept").exit_code == 0
     assert "Beside earlier commits (nothing fails by this)" in comment(project)
     assert "1.5x" in comment(project)
-    assert len(list((project / "kept").glob("*/*.json"))) == 1
+    assert len(list((project / "kept").rglob("*.json"))) == 1
 
 
 @pytest.mark.usefixtures("fake")
@@ -166,6 +169,34 @@ def test_benchmarks_without_a_time_on_either_side_are_no_pass(monkeypatch):
     done = regression("HEAD", "HEAD", "benchmarks")
     assert isinstance(done.exception, UserError)
     assert "no benchmark has a time in HEAD or HEAD: skipped: torch sees no CUDA device here" in str(done.exception)
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_path_that_neither_side_has_is_refused_and_one_that_one_side_has_is_not(project):
+    done = regression("HEAD~1", ".", "benchmarks", "benchmarks/bench_of.py::test_it")
+    assert isinstance(done.exception, UserError)
+    assert "bench_of.py::test_it: neither base (HEAD~1) nor head (.) has it" in str(done.exception)
+    (project / "benchmarks" / "bench_of.py").write_text(BENCH)
+    assert regression("HEAD", ".", "benchmarks", "benchmarks/bench_of.py::test_it").exit_code == 0
+
+
+def spoilt(out, how):
+    """Put something in the way of what is written or removed; what is to be named."""
+    if how == "a file":
+        out.write_text("")
+        return out
+    (out / "comment.md").mkdir(parents=True)
+    return out / "comment.md"
+
+
+@pytest.mark.parametrize("how", ["a file", "a folder in a file's place"])
+def test_a_folder_that_cannot_be_used_is_named_before_anything_is_measured(project, fake, how):
+    named = spoilt(project / "out", how)
+    done = regression("HEAD", "HEAD", "benchmarks", "--out", "out")
+    assert isinstance(done.exception, UserError)
+    assert str(named) in str(done.exception)
+    assert str(done.exception).endswith("name another folder with --out")
+    assert fake == []
 
 
 REFUSED = {

@@ -109,10 +109,35 @@ def test_names_and_reasons_stay_text(nasty):
 def test_a_comment_is_never_longer_than_github_takes():
     names = {f"benchmarks/bench_{number}.py::test_with_a_long_name[{'p' * 60}]": 1.0 for number in range(2000)}
     text = comment(outcome(names, names), SETTING, None)
-    assert len(text) <= LONGEST + 100
-    shown, hidden = text.count("| SAME |"), int(re.search(r"(\d+) more rows are in comparison.csv", text)[1])
+    assert len(text) <= LONGEST
+    shown, hidden = text.count("| SAME |"), int(re.search(r"(\d+) more rows are left out", text)[1])
     assert shown + hidden == 2000
+    assert shown > 200
     assert SETTING.command in text
+
+
+@pytest.mark.parametrize("failing", [2000, 1000])
+def test_nor_is_one_of_two_thousand_that_fail_or_are_not_confirmed(failing):
+    """So many fail twice, the rest once; each has a row or is counted, in the folds too."""
+    names = [f"benchmarks/bench_{number}.py::test_with_a_long_name[{'p' * 60}]" for number in range(2000)]
+    base, broken = dict.fromkeys(names, 1.0), dict.fromkeys(names, "failed: " + "why " * 100)
+    again = broken | dict.fromkeys(names[failing:], 1.0)
+    drift = drift_table(base, [baseline(1, **base)])
+    text = comment(outcome(base, broken, base, again), SETTING, drift)
+    seen, folded = parts(text)
+    assert len(text) <= LONGEST
+    assert SETTING.command in seen
+    for part, tables, benchmarks in ((seen, 1 if failing == 2000 else 2, 2000), (folded, 2, 4000)):
+        hidden = [int(count) for count in re.findall(r"(\d+) more rows are left out", part)]
+        assert len(hidden) == tables
+        assert part.count("\n| `benchmarks/") + sum(hidden) == benchmarks
+    assert len(seen.partition("Not confirmed")[0]) > LONGEST / 3
+
+
+def test_a_table_without_room_is_counted_whole():
+    names = dict.fromkeys(["a", "b"], 1.0)
+    long = replace(SETTING, command="x" * LONGEST)
+    assert "2 more rows are left out" in comment(outcome(names, names), long, None)
 
 
 def test_a_comparison_that_could_not_be_made_is_a_comment_too():

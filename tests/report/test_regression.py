@@ -46,6 +46,7 @@ def only(judged):
         (1.0, "failed: AssertionError", Verdict.BROKEN),
         (1.0, [1.0, 1.0, "failed: now and then"], Verdict.BROKEN),
         (1.0, "skipped: no GPU", Verdict.BROKEN),
+        ([1.0, 1.0, 1.0, "failed: once in a while"], "failed: AssertionError", Verdict.BROKEN),
         ("failed: AssertionError", 1.0, Verdict.MENDED),
         ("skipped: no GPU", 1.0, Verdict.MENDED),
     ],

@@ -8,6 +8,7 @@ import textwrap
 import pytest
 
 from kfc_bench.errors import UserError
+from kfc_bench.results.bench_session import BenchSession
 from kfc_bench.runner.sessions import Sessions, Side, prepare
 
 BENCHES = """
@@ -57,6 +58,12 @@ def side(folder, **files):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(textwrap.dedent(text))
     return Side("head", "HEAD", "c0ffee", folder)
+
+
+def put(folder, *files):
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).touch()
 
 
 OURS = "def work():\n    return sum(range(100))\n"
@@ -117,6 +124,63 @@ def test_an_installed_copy_is_not_taken_for_the_revision_s(tmp_path, monkeypatch
         sessions(tmp_path / "out", "bench_it.py").run(one, "first-01")
     found = sessions(tmp_path / "out", "bench_it.py", imports=("python",)).run(one, "first-02")
     assert found.imported["ours"] == str(one.folder / "python" / "ours.py")
+
+
+def test_what_an_import_could_not_find_is_no_copy_of_what_was_measured(tmp_path, monkeypatch):
+    """Submodules, scripts' ``__main__`` and other repositories inside bear the names of what is installed."""
+    elsewhere = side(tmp_path / "installed", ours=OURS)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(elsewhere.folder), os.environ.get("PYTHONPATH", "")]))
+    plain = "import ours\ndef test_work(benchmark):\n    benchmark(ours.work)\n"
+    one = side(tmp_path / "a", bench_it=plain)
+    put(one.folder, "mypkg/__init__.py", "mypkg/ours.py", "mypkg/data/ours.py", "tools/__main__.py")
+    put(one.folder, "third/it/.git", "third/it/python/ours.py")
+    assert sessions(tmp_path / "out", "bench_it.py").run(one, "first-01").times
+
+
+@pytest.mark.parametrize("place", ["ours", "a/ours", "a/b/ours", "a/b/c/ours"])
+@pytest.mark.parametrize("kind", [".py", "/__init__.py"])
+def test_copies_are_found_in_deeper_folders_too(tmp_path, place, kind):
+    one = side(tmp_path / "a")
+    put(one.folder, place + kind)
+    measured = BenchSession(imported={"ours": "/installed/ours.py"})
+    with pytest.raises(UserError, match=f"not {place}{kind} of this revision"):
+        sessions(tmp_path / "out")._measured_its_own(one, measured)
+    sessions(tmp_path / "out")._measured_its_own(one, BenchSession(imported={"others": "/installed/others.py"}))
+
+
+def test_an_inherited_benchmark_bears_the_node_id_of_its_own_file(tmp_path):
+    shared = """
+        import pytest
+        class Shared:
+            def test_it(self, benchmark):
+                benchmark(sum, range(100))
+                assert self.right
+            def test_off(self, benchmark):
+                pytest.skip("not here")
+    """
+    own = """
+        import shared
+        class TestGood(shared.Shared):
+            right = True
+        class TestBad(shared.Shared):
+            right = False
+    """
+    one = side(tmp_path / "a", shared=shared, benches__bench_it=own)
+    session = sessions(tmp_path / "out", "benches").run(one, "first-01")
+    file = "benches/bench_it.py::"
+    assert set(session.times) == {f"{file}TestGood::test_it"}
+    assert set(session.failed) == {f"{file}TestBad::test_it"}
+    assert set(session.skipped) == {f"{file}TestGood::test_off", f"{file}TestBad::test_off"}
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "out").write_text("a file")
+    one = side(tmp_path / "a", bench_it="")
+    with pytest.raises(UserError, match=r"out: File exists; name another folder with --out"):
+        sessions(tmp_path / "out", "bench_it.py").run(one, "first-01")
+    (tmp_path / "kept" / "first-01-head.log").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"kept: .*; name another folder with --out"):
+        sessions(tmp_path / "kept", "bench_it.py").run(one, "first-01")
 
 
 def test_a_side_without_the_files_has_no_benchmark(tmp_path):
