@@ -37,7 +37,7 @@ MEANING = {
     Verdict.SHAPE: "a block comes back, without a word, of another size than the layer's weight: it fits no gradient",
     Verdict.WARNS: "a wrong block, but with a warning, a logged or a printed line that the plain layer does not give",
     Verdict.DOCUMENTED: "another block, and the library's documentation says so",
-    Verdict.SCALED: "the layer's block times a constant, so that layers of another kind are in another scale here",
+    Verdict.SCALED: "the layer's block times a constant that the library's layers of other kinds do not have",
     Verdict.LEFT_OUT: "no exception, but the layer has no block, or not the blocks that were asked for",
     Verdict.NONE: "its public interface offers no way to ask for it; each cell has its reason",
     Verdict.BROKEN: "the call failed outside the library, or the plain layer is not right; each cell has its reason",

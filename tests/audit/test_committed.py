@@ -97,6 +97,17 @@ def test_a_library_that_failed_is_told_with_its_reason():
     assert "| not judged | ImportError: no FisherConfig |" in document(findings)
 
 
+def test_the_conventions_page_says_of_groups_what_the_audit_says():
+    text = " ".join((ROOT / "docs" / "conventions.md").read_text().split())
+    titles = {
+        verdict: [LIBRARIES[name].title for name in PEERS if BY_CELL[name, "groups"].verdict == verdict]
+        for verdict in (Verdict.DOCUMENTED, Verdict.SHAPE)
+    }
+    assert f"the docstrings of {' and '.join(titles[Verdict.DOCUMENTED])} say that they take the mean" in text
+    owners = " and ".join(f"{title}'s" for title in titles[Verdict.SHAPE])
+    assert f"{owners} matrix has too many rows" in text
+
+
 def test_no_cell_breaks_a_table_of_the_page():
     lines = (ROOT / "docs" / "audit.md").read_text().splitlines()
     for before, line in itertools.pairwise(lines):
