@@ -8,7 +8,7 @@ from kfc_dashboard.provenance import escape
 from kfc_bench.audit.libraries import LIBRARIES
 from kfc_bench.audit.options import OPTIONS
 from kfc_bench.audit.script import script
-from kfc_bench.audit.table import frame, header, read_csv
+from kfc_bench.audit.table import frame, header, read_csv, torch_versions
 from kfc_bench.audit.verdicts import MEANING, Verdict
 from kfc_bench.errors import UserError
 
@@ -32,8 +32,7 @@ st.caption(
 st.dataframe(styled(findings), width="stretch", height="content", key="matrix")
 given = {finding.verdict for finding in findings}
 st.caption(". ".join(f"**{verdict}**: {MEANING[verdict]}" for verdict in Verdict if verdict in given) + ".")
-torch = ", ".join(sorted({finding.torch for finding in findings}))
-st.caption(escape("; ".join([*titles.values(), f"torch {torch}"])))
+st.caption(escape("; ".join([*titles.values(), f"torch {torch_versions(findings)}"])))
 offer_csv(frame(findings), "audit")
 
 st.subheader("The lines behind a cell")

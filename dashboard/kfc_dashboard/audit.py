@@ -19,6 +19,7 @@ COLOURS = {
     Verdict.RIGHT: ("#CFE8F7", "#000000"),
     Verdict.REFUSES: ("#D9D9D9", "#000000"),
     Verdict.SILENT: ("#B34700", "#FFFFFF"),
+    Verdict.SHAPE: ("#F6C7A8", "#000000"),
     Verdict.WARNS: ("#E69F00", "#000000"),
     Verdict.DOCUMENTED: ("#F0E442", "#000000"),
     Verdict.SCALED: ("#CC79A7", "#000000"),
@@ -71,7 +72,9 @@ def options_of(findings: Sequence[Finding], library: str) -> list[str]:
     Returns:
         Names of options.
     """
-    ranks = {verdict: rank for rank, verdict in enumerate((Verdict.SILENT, Verdict.SCALED, Verdict.LEFT_OUT))}
+    ranks = {
+        verdict: rank for rank, verdict in enumerate((Verdict.SILENT, Verdict.SHAPE, Verdict.SCALED, Verdict.LEFT_OUT))
+    }
     ranks |= {verdict: len(ranks) for verdict in (Verdict.WARNS, Verdict.DOCUMENTED)}
     own = [finding for finding in findings if finding.library == library and finding.option in OPTIONS]
     ordered = sorted(own, key=lambda finding: ranks.get(finding.verdict, len(ranks) + 1))

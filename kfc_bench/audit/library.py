@@ -11,9 +11,6 @@ from torch import Tensor
 
 from kfc_bench.measure.sources import version
 
-DEPTHWISE = "https://github.com/Thrandis/EKFAC-pytorch/issues/6"
-"""Where users asked for depthwise convolutions."""
-
 
 class Quotation(NamedTuple):
     """What a library's documentation says, and the module whose docstring it is from."""
@@ -37,12 +34,13 @@ class Library:
         blocks: Calls its public interface; takes the model, the loss, inputs, labels and the library's own arguments,
             and returns Fisher blocks of the model's first layer by ``"weight"``, ``"bias"`` or ``"weight and bias"``.
         states: The arguments of `kfc_bench.audit.reference.reference` that say which Fisher it states.
-        convention: How its factors make that block, one sentence.
+        states_for: By an option's need, what it states there besides or in place of that.
+        convention: How its factors make that block, and in which scale.
         arguments: By an option's need, the arguments that ask for it, as Python writes them.
-        lacks: By an option's need, why it has no such quantity.
+        lacks: By an option's need, why it cannot be asked for that.
         documented: By family, where its documentation says that it differs.
         notes: By family, what it computes instead.
-        links: By family, where it was discussed.
+        links: By family that it does not get right, where it was discussed.
     """
 
     name: str
@@ -52,11 +50,16 @@ class Library:
     blocks: Callable[..., dict[str, Tensor]]
     convention: str
     states: Mapping[str, str] = field(default_factory=dict)
+    states_for: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     arguments: Mapping[str, str] = field(default_factory=dict)
     lacks: Mapping[str, str] = field(default_factory=dict)
     documented: Mapping[str, Quotation] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
     links: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def stated(self, need: str) -> dict[str, str]:
+        """Return the arguments of the reference that say which Fisher it states for an option's need."""
+        return {**self.states, **self.states_for.get(need, {})}
 
     @property
     def installed(self) -> bool:

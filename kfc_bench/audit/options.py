@@ -43,6 +43,11 @@ class Option:
         """The family, or the option itself."""
         return self.family or self.name
 
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """The blocks that are asked for."""
+        return {"joint bias": ("weight and bias",), "bias apart": ("weight", "bias")}.get(self.needs, ("weight",))
+
     def lines(self) -> list[str]:
         """Write the network, its data and its loss."""
         return [
@@ -168,7 +173,7 @@ OPTIONS = {
             "The loss is summed over examples, and so is its curvature.",
             PLAIN,
             loss='nn.CrossEntropyLoss(reduction="sum")',
-            needs="loss",
+            needs="sum",
         ),
         Option(
             "squared_mean",
@@ -177,7 +182,7 @@ OPTIONS = {
             PLAIN,
             loss="nn.MSELoss()",
             labels=TARGETS,
-            needs="loss",
+            needs="squared error",
         ),
         Option(
             "squared_sum",
@@ -186,7 +191,7 @@ OPTIONS = {
             PLAIN,
             loss='nn.MSELoss(reduction="sum")',
             labels=TARGETS,
-            needs="loss",
+            needs="sum",
         ),
     )
 }

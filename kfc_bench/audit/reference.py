@@ -35,7 +35,9 @@ def gradients(model: nn.Sequential, loss: nn.Module, x: Tensor, labels: Tensor, 
         pairs = zip(logits.detach().split(1), labels.split(1), strict=True)
         return torch.cat([derivative(lambda z, label=label: loss(z, label), output) for output, label in pairs])
 
-    if fisher == "empirical":
+    if fisher == "normal":
+        columns = torch.eye(logits.shape[1]).unsqueeze(1).expand(-1, len(logits), -1)
+    elif fisher == "empirical":
         columns = own(jacobian).unsqueeze(0)
     else:
         values, vectors = torch.linalg.eigh(own(hessian).squeeze(2))
@@ -50,6 +52,8 @@ def block(layer: Any, seen: Tensor, g: Tensor, inputs: str, outputs: str) -> Ten
     examples, channels, positions, size = seen.shape
     if inputs == "reduce":
         seen = seen.mean(2, keepdim=True)
+    elif inputs == "mean":
+        seen = seen / positions**0.5
     if outputs == "reduce":
         g = g.sum(3, keepdim=True) * positions**0.5
     omega = torch.einsum("nktd,nkte->kde", seen, seen) / examples
@@ -81,8 +85,10 @@ def reference(
         loss: Its reduction, "mean" or "sum", is the blocks'.
         x: Inputs.
         labels: Labels, one per example.
-        fisher: "type2", the Hessian of the loss pulled back; or "empirical", from the labels.
-        inputs: "expand" sums over positions (KFC's input factor); "reduce" takes their mean before the product.
+        fisher: "type2", the Hessian of the loss pulled back; "empirical", from the labels; or "normal", that of a
+            normal distribution around the outputs with identity covariance, whose loss is half the squared error.
+        inputs: "expand" sums over positions (KFC's input factor), "mean" takes the mean of the products; "reduce" takes
+            the positions' mean before the product.
         outputs: "expand" takes the mean over positions (KFC's output factor); "reduce" sums before the product.
 
     Returns:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from kfc_bench.audit.libraries import LIBRARIES
 from kfc_bench.audit.library import Library
@@ -61,15 +62,26 @@ def _of(library: Library, options: Sequence[Option]) -> list[Finding]:
     torch = version("torch") or ""
     known = {option.name: without_running(library, option, torch) for option in options}
     asked = [option for option in options if known[option.name] is None]
-    records = {}
-    if asked:
-        names = [PLAIN, *(option.name for option in asked if option.name != PLAIN)]
-        command = [sys.executable, "-m", "kfc_bench.audit.worker", library.name, *names]
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
-        if answer.returncode:
-            last = (answer.stderr.strip().splitlines() or ["no message"])[-1]
-            raise RuntimeError(f"the audit's own lines failed for {library.name}: {last}")
-        records = {record["option"]: record for record in map(json.loads, answer.stdout.splitlines())}
+    names = [PLAIN, *(option.name for option in asked if option.name != PLAIN)] if asked else []
+    records = _records(library, names)
     return [
         known[option.name] or judge(library, option, records[option.name], records[PLAIN], torch) for option in options
     ]
+
+
+def _records(library: Library, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Run a library's scripts; one that gave no answer has the reason under ``"failed"``."""
+    if not names:
+        return {}
+    command = [sys.executable, "-m", "kfc_bench.audit.worker", library.name, *names]
+    try:
+        answer = subprocess.run(command, capture_output=True, timeout=LIMIT_S, check=False)
+        output, lines = answer.stdout, answer.stderr.decode(errors="replace").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "no message")
+        reason = f"the process ended with {answer.returncode}: {last}"
+    except subprocess.TimeoutExpired as late:
+        output, reason = late.stdout or b"", f"no answer within {LIMIT_S} s"
+    whole = output.rpartition(b"\n")[0].split(b"\n")
+    answered = [json.loads(line) for line in whole if line.startswith(b'{"option"')]
+    silent = {name: {"option": name, "blocks": {}, "said": [], "exception": "", "failed": reason} for name in names}
+    return silent | {record["option"]: record for record in answered}

@@ -33,7 +33,7 @@ def own_lines(library: Library, option: Option) -> str:
         Python, to stand after `common_lines`.
     """
     reduced = {"inputs": "reduce", "outputs": "reduce"} if option.needs == "reduce" else {}
-    states = "".join(f', {name}="{value}"' for name, value in {**library.states, **reduced}.items())
+    states = "".join(f', {name}="{value}"' for name, value in {**library.stated(option.needs), **reduced}.items())
     arguments = library.arguments.get(option.needs, "")
     return "\n".join(
         [

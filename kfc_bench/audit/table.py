@@ -80,6 +80,11 @@ def read_csv(path: Path) -> list[Finding]:
     return findings
 
 
+def torch_versions(findings: Sequence[Finding]) -> str:
+    """Name the versions of torch that the findings are of, usually one."""
+    return ", ".join(sorted({finding.torch for finding in findings}))
+
+
 def header(findings: Sequence[Finding]) -> dict[str, str]:
     """Return each library of the findings, by name, as a title with its version."""
     versions = {finding.library: finding.version for finding in findings}
@@ -105,8 +110,7 @@ def matrix(findings: Sequence[Finding], *, bold: bool = False) -> TextTable:
         for name, option in OPTIONS.items()
         if any((name, library) in cells for library in titles)
     ]
-    (torch,) = {finding.torch for finding in findings}
-    return TextTable(f"Options against float64 (torch {torch})", ["option", *titles.values()], rows)
+    return TextTable(f"Options against float64 (torch {torch_versions(findings)})", ["option", *titles.values()], rows)
 
 
 def _cell(finding: Finding, *, bold: bool) -> str:

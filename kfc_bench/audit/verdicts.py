@@ -20,11 +20,12 @@ class Verdict(StrEnum):
     RIGHT = "right"
     REFUSES = "refuses"
     SILENT = "wrong, silently"
+    SHAPE = "wrong shape"
     WARNS = "wrong, with a warning"
     DOCUMENTED = "differs, as documented"
     SCALED = "right but for a constant"
-    LEFT_OUT = "layer left out"
-    NONE = "no such quantity"
+    LEFT_OUT = "left out"
+    NONE = "not asked"
     BROKEN = "not judged"
     MISSING = "not installed"
 
@@ -32,17 +33,20 @@ class Verdict(StrEnum):
 MEANING = {
     Verdict.RIGHT: f"within {BOUND:g} of float64, relative to its norm",
     Verdict.REFUSES: "an exception; its words are listed below",
-    Verdict.SILENT: "a block comes back, without a word, and it is not the layer's",
-    Verdict.WARNS: "the same, but with a warning, a logged or a printed line that the plain layer does not give",
+    Verdict.SILENT: "a block of the layer's size comes back, without a word, and it is not the layer's",
+    Verdict.SHAPE: "a block comes back, without a word, of another size than the layer's weight: it fits no gradient",
+    Verdict.WARNS: "a wrong block, but with a warning, a logged or a printed line that the plain layer does not give",
     Verdict.DOCUMENTED: "another block, and the library's documentation says so",
-    Verdict.SCALED: "the layer's block times a constant, which the library's other layers do not have",
-    Verdict.LEFT_OUT: "no block for this layer, and no exception",
-    Verdict.NONE: "the library does not claim to have it",
-    Verdict.BROKEN: "the plain layer already fails, so nothing is said of options",
+    Verdict.SCALED: "the layer's block times a constant that the library's layers of other kinds do not have",
+    Verdict.LEFT_OUT: "no exception, but the layer has no block, or not the blocks that were asked for",
+    Verdict.NONE: "its public interface offers no way to ask for it; each cell has its reason",
+    Verdict.BROKEN: "the call failed outside the library, or the plain layer is not right; each cell has its reason",
     Verdict.MISSING: "the library is not there",
 }
-WRONG = (Verdict.SILENT, Verdict.WARNS, Verdict.DOCUMENTED, Verdict.SCALED, Verdict.LEFT_OUT)
+WRONG = (Verdict.SILENT, Verdict.SHAPE, Verdict.WARNS, Verdict.DOCUMENTED, Verdict.SCALED, Verdict.LEFT_OUT)
 """What is told with the lines that reproduce it."""
+UNJUDGED = (Verdict.NONE, Verdict.BROKEN, Verdict.MISSING)
+"""What says nothing of a library, and is told with its reason."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,9 @@ class Finding:
         option: The option's word.
         verdict: What can be said.
         blocks: Which blocks came, such as ``"weight"``.
-        fisher: Of which Fisher: ``"type2"`` or ``"empirical"``.
-        rel_error: The largest relative error of a block; None where shapes differ or nothing came.
+        fisher: Of which Fisher: ``"type2"``, ``"empirical"`` or ``"normal"``.
+        rel_error: The largest relative error of a block, infinite where it is not finite; None where shapes differ or
+            nothing came.
         factor: The constant nearest to the result over float64's block, of the block with the largest error.
         found: That block's side.
         expected: The side that it should have.
@@ -81,6 +86,8 @@ class Finding:
         """Return the verdict with the number, or the exception, that belongs to it."""
         if self.verdict == Verdict.REFUSES:
             return f"{self.verdict} ({self.detail.partition(':')[0]})"
+        if self.verdict == Verdict.LEFT_OUT and self.blocks:
+            return f"{self.verdict} (came: {self.blocks})"
         if self.verdict == Verdict.SCALED:
             return f"{self.verdict} ({self.factor:.3g})"
         if self.verdict == Verdict.RIGHT and self.detail:
@@ -109,8 +116,9 @@ def judge(library: Library, option: Option, record: dict[str, Any], plain: dict[
     def finding(verdict: Verdict, detail: str = "", **measured: Any) -> Finding:
         return Finding(library.name, library.version, torch, option.name, verdict, detail=detail, **measured)
 
-    if plain["exception"] or not plain["blocks"] or any(_error(block) > BOUND for block in plain["blocks"].values()):
-        return finding(Verdict.BROKEN, plain["exception"] or "the plain convolution's block is not float64's")
+    failed = plain["failed"] or plain["exception"] or record["failed"]
+    if failed or not plain["blocks"] or any(_error(block) > BOUND for block in plain["blocks"].values()):
+        return finding(Verdict.BROKEN, failed or "the plain convolution's block is not float64's")
     if record["exception"]:
         return finding(Verdict.REFUSES, record["exception"])
     said = [line for line in record["said"] if line not in plain["said"]]
@@ -119,35 +127,42 @@ def judge(library: Library, option: Option, record: dict[str, Any], plain: dict[
     worst = max(record["blocks"].values(), key=_error)
     measured = {
         "blocks": ", ".join(record["blocks"]),
-        "fisher": library.states.get("fisher", "type2"),
-        "rel_error": _rounded(worst["rel_error"]),
+        "fisher": library.stated(option.needs).get("fisher", "type2"),
+        "rel_error": None if worst["rel_error"] is None else _rounded(_error(worst)),
         "factor": _rounded(worst.get("factor")),
         "found": worst["found"][0],
         "expected": worst["expected"][0],
     }
     if _error(worst) <= BOUND:
-        extra = option.frozen and "weight and bias" in record["blocks"]
-        return finding(Verdict.RIGHT, "the frozen bias is in the block too" if extra else "", **measured)
+        if option.frozen and [*record["blocks"]] == ["weight and bias"]:
+            return finding(Verdict.RIGHT, "the frozen bias is in the block too", **measured)
+        if not {*option.blocks} <= {*record["blocks"]}:
+            return finding(Verdict.LEFT_OUT, said[0] if said else "", **measured)
+        return finding(Verdict.RIGHT, "for unit variance" if measured["fisher"] == "normal" else "", **measured)
     if said:
         return finding(Verdict.WARNS, said[0], **measured)
     if option.told_as in library.documented:
         return finding(Verdict.DOCUMENTED, str(library.documented[option.told_as]), **measured)
-    if worst.get("scaled_error", math.inf) <= BOUND * abs(worst.get("factor", 0)):
+    if worst["found"] != worst["expected"]:
+        return finding(Verdict.SHAPE, "", **measured)
+    if worst["scaled_error"] <= BOUND * abs(worst["factor"]):
         return finding(Verdict.SCALED, f"{worst['factor']:.3g} times the block", **measured)
     return finding(Verdict.SILENT, "", **measured)
 
 
 def _rounded(value: float | None) -> float | None:
-    """Keep three digits, so that a finding and its row in a file are the same."""
-    return None if value is None else float(f"{value:.3g}")
+    """Keep three digits, so that a finding and its row in a file are the same; None of what is no number."""
+    return None if value is None or math.isnan(value) else float(f"{value:.3g}")
 
 
 def _error(block: dict[str, Any]) -> float:
-    return math.inf if block["rel_error"] is None else float(block["rel_error"])
+    """Return a block's relative error, infinite where it has no number."""
+    error = block["rel_error"]
+    return math.inf if error is None or math.isnan(error) else float(error)
 
 
 def without_running(library: Library, option: Option, torch: str) -> Finding | None:
-    """Judge what needs no run: a quantity that the library does not have, or a library that is not there."""
+    """Judge what needs no run: a quantity that the library cannot be asked for, or a library that is not there."""
     if option.needs in library.lacks:
         return Finding(
             library.name, library.version, torch, option.name, Verdict.NONE, detail=library.lacks[option.needs]

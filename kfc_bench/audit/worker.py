@@ -49,9 +49,10 @@ class _Log(logging.Handler):
 def _within(error: BaseException, library: Library) -> bool:
     """Tell whether an exception passed through the library, rather than only through the audit's own lines."""
     spec = importlib.util.find_spec(library.module)
-    home = Path(spec.origin if spec and spec.origin else "").parent
+    homes = spec.submodule_search_locations or [spec.origin or ""] if spec else []
     files = [Path(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return any(file.is_relative_to(home) and not file.is_relative_to(Path(__file__).parent) for file in files)
+    ours = Path(__file__).parent
+    return any(file.is_relative_to(home) for file in files if not file.is_relative_to(ours) for home in homes if home)
 
 
 def _compared(layer: Any, found: Tensor, expected: Tensor) -> dict[str, Any]:
@@ -74,24 +75,22 @@ def observe(library: Library, option: Option) -> dict[str, Any]:
 
     Returns:
         What it showed of each block, how it ended, and all that was said meanwhile: warnings, log, standard output.
-
-    Raises:
-        Exception: The script failed outside the library: ours to mend.
+        Under ``"exception"``, what the library raised; under ``"failed"``, what was raised outside it, such as by a
+        name that another version of it does not have.
     """
     text, name = script(library, option), f"{library.name}-{option.name}.py"
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
     names: dict[str, Any] = {"__name__": "__main__"}
-    record: dict[str, Any] = {"option": option.name, "blocks": {}, "said": [], "exception": ""}
+    record: dict[str, Any] = {"option": option.name, "blocks": {}, "said": [], "exception": "", "failed": ""}
     output, log = io.StringIO(), _Log(logging.WARNING)
     with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(output), log.kept():
         warnings.simplefilter("always")
         try:
             exec(compile(text, name, "exec"), names)
         except Exception as error:
-            if not _within(error, library):
-                raise
             first = next(iter(str(error).splitlines()), "")
-            record["exception"] = f"{type(error).__name__}: {first}"
+            ending = "exception" if _within(error, library) else "failed"
+            record[ending] = f"{type(error).__name__}: {first}"
         else:
             layer = names["layer"]
             record["blocks"] = {

@@ -41,7 +41,7 @@ def audit(
             raise UserError(f"--reproduce {reproduce}: LIBRARY:OPTION is needed, such as curvlinops:circular")
         (one,), (asked,) = chosen([library], [option])
         if asked.needs in one.lacks:
-            raise UserError(f"--reproduce {reproduce}: {one.title} has no such quantity: {one.lacks[asked.needs]}")
+            raise UserError(f"--reproduce {reproduce}: {one.title} cannot be asked: {one.lacks[asked.needs]}")
         text = script(one, asked)
     else:
         findings = run_audit(*chosen(libraries or [], options or []))

@@ -49,6 +49,23 @@ def leaving_with_a_word(model, loss, x, labels):  # noqa: ARG001
     return {}
 
 
+def nans(model, loss, x, labels):
+    found = reference(model, loss, x, labels)["weight"].clone()
+    found[0, 0] = torch.nan
+    return {"weight": found}
+
+
+def with_another_version(model, loss, x, labels):
+    if model[0].stride != (1, 1):
+        torch.a_name_of_another_version()
+    return {"weight": reference(model, loss, x, labels)["weight"]}
+
+
+def apart(model, loss, x, labels):
+    found = reference(model, loss, x, labels)
+    return {"weight": found["weight"], "bias": found["bias"]}
+
+
 def wrong_bias(model, loss, x, labels):
     found = reference(model, loss, x, labels)
     return {"weight": found["weight"], "bias": torch.ones_like(found["bias"])}

@@ -109,6 +109,20 @@ def test_the_empirical_fisher_is_that_of_the_labels():
     assert_close(per_example, torch.stack(rows))
 
 
+@pytest.mark.parametrize("name", ["squared_mean", "squared_sum"])
+def test_a_normal_distributions_fisher_is_that_of_half_the_squared_error_summed_over_outputs(name):
+    model, loss, x, labels = network(OPTIONS[name])
+    found = reference(model, loss, x, labels, fisher="normal")["weight"]
+    times = {"mean": 3 / 2, "sum": 1 / 2}[loss.reduction]
+    assert_close(found, times * reference(model, loss, x, labels)["weight"])
+
+
+@pytest.mark.parametrize(("name", "positions"), [("plain", 42), ("tokens", 7), ("grid", 6), ("linear", 1)])
+def test_a_mean_over_positions_in_both_factors_is_one_over_their_number_of_kfc(name, positions):
+    arguments = network(OPTIONS[name])
+    assert_close(positions * reference(*arguments, inputs="mean")["weight"], reference(*arguments)["weight"])
+
+
 def test_a_bias_in_the_joint_block_comes_after_the_weights_of_its_output():
     model, loss, x, labels = network(OPTIONS["bias_joint"])
     found = reference(model, loss, x, labels)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import warnings
 
 import pytest
 
 from kfc_bench.audit.library import Library, Quotation
 from kfc_bench.audit.options import OPTIONS
+from kfc_bench.audit.table import read_csv, to_csv
 from kfc_bench.audit.verdicts import Finding, Verdict, judge, without_running
 from kfc_bench.audit.worker import observe
 from tests.audit import faulty
@@ -40,8 +42,39 @@ def test_a_silent_error_is_found_with_its_size():
 
 def test_another_shape_is_an_error_without_a_size():
     finding = verdict(faulty.short)
-    assert (finding.verdict, finding.rel_error) == (Verdict.SILENT, None)
-    assert finding.words() == "wrong, silently (215 rows, not 216)"
+    assert (finding.verdict, finding.rel_error) == (Verdict.SHAPE, None)
+    assert finding.words() == "wrong shape (215 rows, not 216)"
+
+
+def test_another_shape_that_is_documented_is_documented():
+    finding = verdict(faulty.short, documented={"stride": Quotation("no strides", "a.b")})
+    assert finding.verdict == Verdict.DOCUMENTED
+
+
+def test_a_block_that_is_not_finite_is_wrong(tmp_path):
+    finding = verdict(faulty.nans)
+    assert (finding.verdict, finding.rel_error, finding.factor) == (Verdict.SILENT, math.inf, None)
+    assert finding.words() == "wrong, silently (inf)"
+    (tmp_path / "audit.csv").write_text(to_csv([finding]))
+    assert read_csv(tmp_path / "audit.csv") == [finding]
+
+
+def test_a_plain_layer_that_is_not_finite_is_not_right():
+    library = dataclasses.replace(BASE, blocks=faulty.nans)
+    plain = observe(library, PLAIN)
+    assert judge(library, PLAIN, plain, plain, "").verdict == Verdict.BROKEN
+
+
+@pytest.mark.parametrize("option", ["bias_apart", "bias_joint"])
+def test_right_blocks_are_not_enough_where_others_were_asked_for(option):
+    finding = verdict(faulty.right, option)
+    assert (finding.verdict, finding.words()) == (Verdict.LEFT_OUT, "left out (came: weight)")
+
+
+def test_blocks_are_right_where_all_came_that_were_asked_for():
+    assert verdict(faulty.apart, "bias_apart").verdict == Verdict.RIGHT
+    assert verdict(faulty.apart, "bias_joint").words() == "left out (came: weight, bias)"
+    assert verdict(faulty.right, "frozen_bias").words() == "right"
 
 
 def test_a_constant_is_told_from_an_error():
@@ -90,7 +123,8 @@ def test_the_worst_block_decides():
 
 
 def test_a_layer_without_a_block_is_left_out():
-    assert verdict(faulty.nothing).verdict == Verdict.LEFT_OUT
+    finding = verdict(faulty.nothing)
+    assert (finding.verdict, finding.words()) == (Verdict.LEFT_OUT, "left out")
 
 
 def test_an_exception_of_the_library_is_a_refusal():
@@ -101,8 +135,21 @@ def test_an_exception_of_the_library_is_a_refusal():
 
 
 def test_an_exception_of_the_audits_own_lines_is_no_refusal():
-    with pytest.raises(RuntimeError, match="don't multiply up"):
-        verdict(faulty.raising, module="pandas")
+    finding = verdict(faulty.raising, module="pandas")
+    assert finding.verdict == Verdict.BROKEN
+    assert "don't multiply up" in finding.detail
+    assert verdict(faulty.raising, module="pandas", option="plain").verdict == Verdict.BROKEN
+
+
+def test_a_module_of_one_file_is_not_its_whole_folder():
+    assert verdict(faulty.raising, module="typing_extensions").verdict == Verdict.BROKEN
+
+
+def test_a_name_that_another_version_does_not_have_leaves_its_option_alone_unjudged():
+    finding = verdict(faulty.with_another_version)
+    assert finding.verdict == Verdict.BROKEN
+    assert finding.detail.startswith("AttributeError: module 'torch' has no attribute")
+    assert verdict(faulty.with_another_version, "dilation").verdict == Verdict.RIGHT
 
 
 def test_where_the_plain_layer_fails_nothing_is_said():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 
@@ -49,7 +51,7 @@ def test_every_format_says_the_verdict(format, monkeypatch, capsys):
         ({"options": ["nope"]}, ["--option nope", "circular"]),
         ({"reproduce": "curvlinops"}, ["LIBRARY:OPTION"]),
         ({"reproduce": "curvlinops:nope"}, ["--option nope"]),
-        ({"reproduce": "backpack:reduce"}, ["BackPACK has no such quantity"]),
+        ({"reproduce": "backpack:reduce"}, ["BackPACK cannot be asked", "one form"]),
         ({"reproduce": "backpack:plain", "format": TableFormat.csv}, ["--reproduce"]),
     ],
 )
@@ -76,6 +78,54 @@ def test_a_library_that_is_not_installed_is_said_to_be_so(monkeypatch):
     assert findings[0].detail == "pip install asdfghjkl"
     monkeypatch.setitem(running.LIBRARIES, "asdl", absent)
     assert matrix(findings).rows[0] == ["plain 3x3", "not installed"]
+
+
+def peer(tmp_path, monkeypatch, lines):
+    """Stand in for the worker: a library's process runs these lines."""
+    (tmp_path / "worker.py").write_text(lines)
+    call = subprocess.run
+
+    def run(command, **options):
+        assert command[1:4] == ["-m", "kfc_bench.audit.worker", "asdl"]
+        return call([sys.executable, str(tmp_path / "worker.py")], **options)
+
+    monkeypatch.setattr(running.subprocess, "run", run)
+
+
+ANSWER = """
+print('{"option": "plain", "blocks": {"weight": {"found": [2, 2], "expected": [2, 2], "rel_error": 0.0, '
+      '"factor": 1.0, "scaled_error": 0.0}}, "said": [], "exception": "", "failed": ""}', flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "limit", "reason"),
+    [
+        ("raise ImportError('no FisherConfig')", 60, "the process ended with 1: ImportError: no FisherConfig"),
+        ("import time; time.sleep(60)", 3, "no answer within 3 s"),
+        ("import os; print('{\"option\": \"str', end='', flush=True); os._exit(3)", 60, "the process ended with 3"),
+    ],
+    ids=["raises", "hangs", "dies"],
+)
+def test_a_library_that_fails_takes_no_other_with_it(lines, limit, reason, tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "LIMIT_S", limit)
+    peer(tmp_path, monkeypatch, ANSWER + lines)
+    findings = audit([LIBRARIES["asdl"]], [OPTIONS[name] for name in ("plain", "stride", "reduce")])
+    assert [finding.verdict for finding in findings] == [Verdict.RIGHT, Verdict.BROKEN, Verdict.NONE]
+    assert findings[1].detail.startswith(reason)
+
+
+def test_a_library_that_never_answered_is_not_judged(tmp_path, monkeypatch):
+    peer(tmp_path, monkeypatch, "import nothing_of_this_name")
+    findings = audit([LIBRARIES["asdl"]], [OPTIONS["plain"], OPTIONS["stride"]])
+    assert {finding.verdict for finding in findings} == {Verdict.BROKEN}
+    assert all("nothing_of_this_name" in finding.detail for finding in findings)
+
+
+def test_findings_of_two_versions_of_torch_are_shown_with_both():
+    findings = read_csv(committed())[:2]
+    other = dataclasses.replace(findings[1], torch="3.0")
+    assert matrix([findings[0], other]).title == f"Options against float64 (torch {findings[0].torch}, 3.0)"
 
 
 def test_names_come_in_the_order_of_the_tables():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -29,7 +30,7 @@ def test_the_matrix_is_the_committed_audit(open_page, results_folder):
             f"{library.title} {read_csv(committed())[0].version if library.name == 'kfc_bench' else ''}".strip()
             in words(app)
         )
-    assert "**wrong, silently**: a block comes back" in words(app)
+    assert "**wrong, silently**: a block of the layer's size comes back" in words(app)
 
 
 def test_a_cell_shows_its_verdict_and_its_lines(open_page, results_folder):
@@ -56,6 +57,15 @@ def test_a_quantity_that_a_library_has_not_has_a_reason_and_no_lines(open_page, 
     assert not app.exception
     assert not app.code
     assert LIBRARIES["backpack"].lacks["reduce"] in words(app)
+
+
+def test_findings_of_two_versions_of_torch_are_shown(open_page, results_folder, tmp_path):
+    findings = [finding for finding in read_csv(committed()) if finding.option in ("plain", "stride")]
+    findings = [replace(finding, torch="3.0" if finding.option == "stride" else "2.9") for finding in findings]
+    (tmp_path / "audit.csv").write_text(to_csv(findings))
+    app = open_page(results_folder, tmp_path, page="audit")
+    assert not app.exception
+    assert "torch 2.9, 3.0" in words(app)
 
 
 def test_an_audit_in_a_results_folder_is_shown_in_the_committed_ones_place(open_page, results_folder, tmp_path):

@@ -7,14 +7,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kfc_bench.audit.library import DEPTHWISE, Library
+from kfc_bench.audit.library import Library
 
 
-def blocks(model: nn.Sequential, loss: nn.Module, x: Tensor, labels: Tensor) -> dict[str, Tensor]:  # noqa: ARG001
+def blocks(
+    model: nn.Sequential,
+    loss: nn.Module,  # noqa: ARG001
+    x: Tensor,
+    labels: Tensor,  # noqa: ARG001
+    kind: str = "cross_entropy",
+) -> dict[str, Tensor]:
     """Return the blocks of the first layer."""
     import asdl
 
-    config = asdl.FisherConfig(asdl.FISHER_EXACT, [asdl.SHAPE_KRON], asdl.LOSS_CROSS_ENTROPY, data_size=len(x))
+    config = asdl.FisherConfig(asdl.FISHER_EXACT, [asdl.SHAPE_KRON], kind, data_size=len(x))
     maker = asdl.get_fisher_maker(model, config)
     maker.setup_model_call(model, x)
     maker.forward_and_backward()
@@ -34,11 +40,16 @@ LIBRARY = Library(
     module="asdl",
     distribution="asdfghjkl",
     blocks=blocks,
-    convention="B (x) A; B alone is the bias's block, as in its own products with vectors.",
+    convention="B (x) A; B alone is the bias's block, as in its own products with vectors. Of squared error its exact"
+    " Fisher backpropagates the outputs themselves (`FisherExactMSE`): that of a normal distribution with identity"
+    " covariance, a mean over examples, 3/2 of that of `nn.MSELoss()` with three outputs. It is held to that.",
+    states_for={"squared error": {"fisher": "normal"}},
+    arguments={"squared error": 'kind="mse"'},
     lacks={
         "joint bias": "it always keeps weight and bias apart",
         "reduce": "its Kronecker shape has one form",
-        "loss": "its exact Fisher is given a kind of loss, whose reduction it sets itself",
+        "sum": "its data_size divides each of both factors: by N they make a mean over examples, by 1 they make N times"
+        " the sum",
     },
     notes={
         "padding_mode": "Its patches are cut from an input padded with zeros, whatever the mode.",
@@ -47,5 +58,4 @@ LIBRARY = Library(
         "axes": "It knows nn.Linear, nn.Conv2d, normalisations and nn.Embedding; other layers get no Fisher.",
         "tokens": "Both factors are sums over tokens divided by N; a convolution's input factor is divided by |T| too.",
     },
-    links={"groups": (DEPTHWISE,)},
 )

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kfc_bench.audit.library import DEPTHWISE, Library
+from kfc_bench.audit.library import Library
 
 
 def blocks(model: nn.Sequential, loss: nn.Module, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -35,5 +35,5 @@ LIBRARY = Library(
     states={"outputs": "reduce"},
     lacks={"joint bias": "it always keeps weight and bias apart", "reduce": "its KFLR has one form"},
     notes={"padding_mode": "Its patches are cut from an input padded with zeros, whatever the mode."},
-    links={"groups": ("https://github.com/f-dangel/backpack/pull/167", DEPTHWISE)},
+    links={"groups": ("https://github.com/f-dangel/backpack/pull/167",)},
 )

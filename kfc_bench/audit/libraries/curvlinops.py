@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kfc_bench.audit.library import DEPTHWISE, Library, Quotation
+from kfc_bench.audit.library import Library, Quotation
 
 
 def blocks(model: nn.Sequential, loss: nn.Module, x: Tensor, labels: Tensor, **arguments: Any) -> dict[str, Tensor]:
@@ -44,7 +44,8 @@ LIBRARY = Library(
     documented={"groups": Quotation("The patches are averaged over channel groups.", "curvlinops.kfac_utils")},
     notes={
         "padding_mode": "Its patches are cut from an input padded with zeros, whatever the mode.",
-        "groups": "Channels are averaged over groups before the product: one input factor stands for all groups.",
+        "groups": "Channels are averaged over groups before the product: one input factor stands for all groups."
+        " Its patches come from singd, where that was discussed.",
     },
-    links={"groups": ("https://github.com/f-dangel/singd/issues/58", DEPTHWISE)},
+    links={"groups": ("https://github.com/f-dangel/singd/issues/58",)},
 )
