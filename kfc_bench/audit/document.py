@@ -71,7 +71,8 @@ def _verdicts(findings: Sequence[Finding]) -> str:
     given = {finding.verdict for finding in findings}
     lines = [f"| {verdict} | {MEANING[verdict]} |" for verdict in Verdict if verdict in given]
     return "\n".join(["| verdict | meaning |", "|---|---|", *lines, ""]) + (
-        "\nIn brackets: the relative error, the constant, the rows of the block, or the exception.\n"
+        "\nIn brackets: the relative error, the constant, the rows of the block, or the exception."
+        " Reasons stand at the end.\n"
     )
 
 
@@ -127,7 +128,7 @@ def _fault(group: Sequence[Finding]) -> str:
     library, option = LIBRARIES[first.library], OPTIONS[first.option]
     cells = "; ".join(f"{OPTIONS[finding.option].title}: {finding.words()}" for finding in group)
     documented = library.documented.get(option.told_as)
-    quoted = f" It says so: {documented}." if documented else ""
+    quoted = f" Its documentation says so: {documented}." if documented else ""
     links = library.links.get(option.told_as, ())
     asked = f" See also {_links(links)}." if links else ""
     titles = ", ".join(OPTIONS[finding.option].title for finding in group)

@@ -44,8 +44,8 @@ LIBRARY = Library(
     documented={"groups": Quotation("The patches are averaged over channel groups.", "curvlinops.kfac_utils")},
     notes={
         "padding_mode": "Its patches are cut from an input padded with zeros, whatever the mode.",
-        "groups": "Channels are averaged over groups before the product: one input factor stands for all groups."
-        " Its patches come from singd, where that was discussed.",
+        "groups": "Channels are averaged over groups before the product: one input factor stands for all groups,"
+        " as in singd, on which its patches are based.",
     },
     links={"groups": ("https://github.com/f-dangel/singd/issues/58",)},
 )

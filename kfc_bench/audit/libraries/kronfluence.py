@@ -67,8 +67,8 @@ LIBRARY = Library(
     },
     notes={
         "padding_mode": "Its patches are cut from an input padded with zeros, whatever the mode.",
-        "groups": "Channels are averaged over groups before the product: one input factor stands for all groups."
-        " Its patches come from singd, where that was discussed.",
+        "groups": "Channels are averaged over groups before the product: one input factor stands for all groups,"
+        " as in singd, on which its patches are based.",
         "axes": "It tracks nn.Linear and nn.Conv2d alone; other layers get no covariances.",
     },
     links={"groups": ("https://github.com/f-dangel/singd/issues/58",)},
