@@ -156,7 +156,8 @@ def test_vectors_of_every_class_are_not_one_sample(tmp_path, kfc_record):
 def test_parts_that_marks_made_longer_are_scaled_to_the_step(tmp_path, kfc_record):
     def forward(folder, **columns):
         record = {**kfc_record, "network": "another", **columns}
-        return predict(question(), KFC, MODEL, Measured(results_of(tmp_path / folder, [record]), DEVICE)).phases["forward"]
+        known = Measured(results_of(tmp_path / folder, [record]), DEVICE)
+        return predict(question(), KFC, MODEL, known).phases["forward"]
 
     plain = forward("plain", parts_share=1.0)
     assert forward("marked", parts_share=1.25) == pytest.approx(plain / 1.25)
