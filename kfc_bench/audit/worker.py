@@ -66,6 +66,16 @@ def _compared(layer: Any, found: Tensor, expected: Tensor) -> dict[str, Any]:
     return {**seen, "rel_error": difference(layer, found, expected), "factor": factor, "scaled_error": scaled}
 
 
+@contextlib.contextmanager
+def _own_dtype() -> Iterator[None]:
+    """Give torch's default dtype back: scripts make it float64."""
+    before = torch.get_default_dtype()
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 def observe(library: Library, option: Option) -> dict[str, Any]:
     """Run one script.
 
@@ -83,7 +93,7 @@ def observe(library: Library, option: Option) -> dict[str, Any]:
     names: dict[str, Any] = {"__name__": "__main__"}
     record: dict[str, Any] = {"option": option.name, "blocks": {}, "said": [], "exception": "", "failed": ""}
     output, log = io.StringIO(), _Log(logging.WARNING)
-    with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(output), log.kept():
+    with _own_dtype(), warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(output), log.kept():
         warnings.simplefilter("always")
         try:
             exec(compile(text, name, "exec"), names)

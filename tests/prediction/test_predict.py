@@ -4,6 +4,7 @@ import pytest
 from torch import nn
 
 from kfc_bench.experiments.profile.layers import modules
+from kfc_bench.prediction import operations
 from kfc_bench.prediction.held_out import HELD_OUT_FILE, held_out, past_error, read_held_out
 from kfc_bench.prediction.measured import Measured
 from kfc_bench.prediction.model import DeviceModel
@@ -160,9 +161,11 @@ def test_parts_that_marks_made_longer_are_scaled_to_the_step(tmp_path, kfc_recor
         return predict(question(), KFC, MODEL, known).phases["forward"]
 
     plain = forward("plain", parts_share=1.0)
-    assert forward("marked", parts_share=1.25) == pytest.approx(plain / 1.25)
+    assert forward("marked", parts_share=1.25) == pytest.approx(plain / 1.25, rel=0.01), "but for what belongs to no layer"
 
 
-def test_a_gpu_has_none_of_a_cpu_s_scratch():
-    entry = NETWORKS["cifar10"]
-    assert replay(entry, Step("sgd", 8), "cuda").step_bytes < replay(entry, Step("sgd", 8)).step_bytes
+def test_a_gpu_has_none_of_a_cpu_s_scratch(monkeypatch):
+    monkeypatch.setattr(operations, "scratch_bytes", lambda *_: 2**40)
+    entry = NETWORKS["digits"]
+    assert replay(entry, Step("sgd", 8)).step_bytes > 2**40
+    assert replay(entry, Step("sgd", 8), "cuda").step_bytes < 2**20
