@@ -161,7 +161,8 @@ def test_parts_that_marks_made_longer_are_scaled_to_the_step(tmp_path, kfc_recor
         return predict(question(), KFC, MODEL, known).phases["forward"]
 
     plain = forward("plain", parts_share=1.0)
-    assert forward("marked", parts_share=1.25) == pytest.approx(plain / 1.25, rel=0.01), "but for what belongs to no layer"
+    # But for the little that belongs to no layer.
+    assert forward("marked", parts_share=1.25) == pytest.approx(plain / 1.25, rel=0.01)
 
 
 def test_a_gpu_has_none_of_a_cpu_s_scratch(monkeypatch):
