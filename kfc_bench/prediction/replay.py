@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.nn import functional
 
+from kfc_bench.experiments.profile.training import take_step
 from kfc_bench.measure.passes import marked_passes
 from kfc_bench.optim import NaturalGradient
 from kfc_bench.prediction.ledger import Ledger
 from kfc_bench.prediction.operations import Operation
 from kfc_bench.problems.networks import Network
-from kfc_bench.spans import Key, listening, span
+from kfc_bench.spans import Key, listening
 
 SGD = "sgd"
 LR, DAMPING = 1e-3, 1e-3
@@ -142,12 +142,11 @@ class _Training:
             for parameter in self.model.parameters():
                 parameter.data = _channels_last(parameter.data)
             self._images = _channels_last(self._images)
-        self._natural: NaturalGradient | None = None
         self._optimizer: torch.optim.SGD
         if step.approximation == SGD:
             self._optimizer = torch.optim.SGD(self.model.parameters(), lr=LR, momentum=0.9)
         else:
-            self._optimizer = self._natural = NaturalGradient(
+            self._optimizer = NaturalGradient(
                 self.model,
                 LR,
                 approximation=step.approximation,
@@ -159,20 +158,4 @@ class _Training:
 
     def take(self, *, full: bool) -> None:
         """Take one step, with statistics and inverses or without both."""
-        if self._natural is not None:
-            self._natural.request(statistics=full, inverses=full)
-        with span("update"):
-            self._optimizer.zero_grad()
-        with span("forward"):
-            logits = self.model(self._images)
-        with span("loss"):
-            loss = functional.cross_entropy(logits, self._labels)
-        if self._natural is not None:
-            self._natural.backward(loss, logits)
-        else:
-            with span("backward"):
-                loss.backward()
-        with span("release"):
-            del loss, logits
-        with span("update"):
-            self._optimizer.step()
+        take_step(self.model, self._optimizer, self._images, self._labels, statistics=full, inverses=full)

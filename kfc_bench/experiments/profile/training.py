@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from kfc_bench.experiments.cost.case import SGD
@@ -44,6 +44,45 @@ class Layout:
 
 
 LAYOUTS = tuple(Layout(channels_last, flag) for flag in ("foreach", "fused") for channels_last in (False, True))
+
+
+def take_step(
+    model: nn.Module,
+    optimizer: torch.optim.SGD,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    statistics: bool,
+    inverses: bool,
+) -> None:
+    """Take one step, its phases marked.
+
+    Args:
+        model: The network.
+        optimizer: SGD, or natural gradient.
+        images: ``[N, *]``.
+        labels: ``[N]``.
+        statistics: Whether natural gradient gathers statistics in it.
+        inverses: Whether it refreshes its inverses.
+    """
+    natural = optimizer if isinstance(optimizer, NaturalGradient) else None
+    if natural is not None:
+        natural.request(statistics=statistics, inverses=inverses)
+    with span("update"):
+        optimizer.zero_grad()
+    with span("forward"):
+        logits = model(images)
+    with span("loss"):
+        loss = functional.cross_entropy(logits, labels)
+    if natural is not None:
+        natural.backward(loss, logits)
+    else:
+        with span("backward"):
+            loss.backward()
+    with span("release"):
+        del loss, logits
+    with span("update"):
+        optimizer.step()
 
 
 class Training:
@@ -91,25 +130,7 @@ class Training:
             statistics: Whether natural gradient gathers statistics in it.
             inverses: Whether it refreshes its inverses.
         """
-        optimizer = self.optimizer
-        natural = optimizer if isinstance(optimizer, NaturalGradient) else None
-        if natural is not None:
-            natural.request(statistics=statistics, inverses=inverses)
-        with span("update"):
-            optimizer.zero_grad()
-        with span("forward"):
-            logits = self.model(self._images)
-        with span("loss"):
-            loss = functional.cross_entropy(logits, self._labels)
-        if natural is not None:
-            natural.backward(loss, logits)
-        else:
-            with span("backward"):
-                loss.backward()
-        with span("release"):
-            del loss, logits
-        with span("update"):
-            optimizer.step()
+        take_step(self.model, self.optimizer, self._images, self._labels, statistics=statistics, inverses=inverses)
 
     def stepper(self, *, statistics: bool, inverses: bool) -> Callable[[], None]:
         """Return a call that takes such a step."""
