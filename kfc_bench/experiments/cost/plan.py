@@ -12,6 +12,7 @@ from kfc_bench.errors import UserError
 from kfc_bench.experiments.base import KnownCases
 from kfc_bench.experiments.cost.case import PHASES, SGD, CostCase, Phase
 from kfc_bench.experiments.cost.places import layers, networks
+from kfc_bench.experiments.sweeps import swept
 from kfc_bench.experiments.table import Table
 from kfc_bench.measure.clock import Cache
 from kfc_bench.measure.precision import PRECISIONS, Precision
@@ -36,18 +37,7 @@ def parse(section: Table, device: str) -> KnownCases:
     Raises:
         UserError: A key or value is not one of those known.
     """
-    defaults = section.take("defaults", dict, {})
-    sweeps = section.tables("sweep")
-    section.done()
-    known = Table(defaults, f"{section.where} [defaults]")
-    _limits(known)
-    _axes(known, device)
-    known.done()
-    cases: dict[str, CostCase] = {}
-    for index, values in enumerate(sweeps, start=1):
-        for case in _sweep(Table(values, f"{section.where} [[sweep]] {index}", defaults), device):
-            cases.setdefault(case.case_id, case)
-    return KnownCases(tuple(cases.values()))
+    return swept(section, lambda known: (_limits(known), _axes(known, device)), lambda table: _sweep(table, device))
 
 
 def _limits(table: Table) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from kfc_bench.experiments.base import KnownCases
 from kfc_bench.experiments.inverse.case import InverseCase, MadeUp, Start, Trained
 from kfc_bench.experiments.inverse.factors import FACTORS, Training
 from kfc_bench.experiments.inverse.families import FAMILIES
+from kfc_bench.experiments.sweeps import swept
 from kfc_bench.experiments.table import Table
 from kfc_bench.measure.visits import StoppingRule
 from kfc_bench.problems.networks import NETWORKS, layer_geometries
@@ -38,24 +39,20 @@ def parse(section: Table, device: str) -> KnownCases:
     Raises:
         UserError: A key or value is not one of those known.
     """
-    defaults = section.take("defaults", dict, {})
-    sweeps = section.tables("sweep")
-    section.done()
-    known = Table(defaults, f"{section.where} [defaults]")
-    _limits(known)
-    _contestants(known, "cold")
-    known.done()
-    cases: dict[str, InverseCase] = {}
-    for index, values in enumerate(sweeps, start=1):
-        table = Table(values, f"{section.where} [[sweep]] {index}", defaults)
-        made_up = "family" in table
-        limits, contestants = _limits(table), _contestants(table, "cold" if made_up else "warm")
-        origins: Sequence[MadeUp | Trained] = _families(table) if made_up else _training(table)
-        table.done()
-        for origin, (implementation, start, dtype) in product(origins, contestants):
-            case = InverseCase(origin, implementation, start, dtype, device, **limits)
-            cases.setdefault(case.case_id, case)
-    return KnownCases(tuple(cases.values()))
+    return swept(
+        section, lambda known: (_limits(known), _contestants(known, "cold")), lambda table: _sweep(table, device)
+    )
+
+
+def _sweep(table: Table, device: str) -> list[InverseCase]:
+    made_up = "family" in table
+    limits, contestants = _limits(table), _contestants(table, "cold" if made_up else "warm")
+    origins: Sequence[MadeUp | Trained] = _families(table) if made_up else _training(table)
+    table.done()
+    return [
+        InverseCase(origin, implementation, start, dtype, device, **limits)
+        for origin, (implementation, start, dtype) in product(origins, contestants)
+    ]
 
 
 def _limits(table: Table) -> dict[str, Any]:

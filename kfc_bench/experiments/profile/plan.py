@@ -12,6 +12,7 @@ from kfc_bench.experiments.base import KnownCases
 from kfc_bench.experiments.cost.case import SGD
 from kfc_bench.experiments.cost.plan import CONTESTANTS, DTYPES
 from kfc_bench.experiments.profile.case import ProfileCase
+from kfc_bench.experiments.sweeps import swept
 from kfc_bench.experiments.table import Table
 from kfc_bench.measure.precision import Precision
 from kfc_bench.measure.visits import StoppingRule
@@ -35,18 +36,7 @@ def parse(section: Table, device: str) -> KnownCases:
     Raises:
         UserError: A key or value is not one of those known, or there is no such network.
     """
-    defaults = section.take("defaults", dict, {})
-    sweeps = section.tables("sweep")
-    section.done()
-    known = Table(defaults, f"{section.where} [defaults]")
-    _limits(known)
-    _axes(known)
-    known.done()
-    cases: dict[str, ProfileCase] = {}
-    for index, values in enumerate(sweeps, start=1):
-        for case in sweep(Table(values, f"{section.where} [[sweep]] {index}", defaults), device):
-            cases.setdefault(case.case_id, case)
-    return KnownCases(tuple(cases.values()))
+    return swept(section, lambda known: (_limits(known), _axes(known)), lambda table: sweep(table, device))
 
 
 def _limits(table: Table) -> dict[str, Any]:
