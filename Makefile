@@ -42,5 +42,5 @@ $(VENV)/run: $(VENV)/python
 	@touch $@
 
 $(VENV)/dev: $(VENV)/run
-	$(PIP) -e '.[dashboard,dev,peers]'
+	$(PIP) -e '.[dashboard,data,dev,peers]'
 	@touch $@

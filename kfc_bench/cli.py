@@ -15,6 +15,7 @@ from kfc_bench.commands.audit import audit
 from kfc_bench.commands.choices import choices
 from kfc_bench.commands.compare import compare
 from kfc_bench.commands.dashboard import dashboard
+from kfc_bench.commands.data import data
 from kfc_bench.commands.export import export
 from kfc_bench.commands.import_file import import_file
 from kfc_bench.commands.kernels import kernels
@@ -67,6 +68,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 for name, command in COMMANDS.items():
     app.command(name)(command)
+app.add_typer(data, name="data")
 app.command("regression", cls=PassingOn)(regression)
 
 

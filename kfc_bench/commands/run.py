@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,6 +26,9 @@ def run(
     results: Annotated[
         Path | None, typer.Option(help="Where results go; results/SUITE, or results/SUITE-VARIANT, if not given.")
     ] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Where data sets lie; KFC_BENCH_DATA if not given.")
+    ] = None,
     filters: Annotated[
         list[str] | None, typer.Option("--filter", help="key=value[,value]: only such cases; repeatable.")
     ] = None,
@@ -33,8 +37,12 @@ def run(
     csv: Annotated[bool, typer.Option("--csv/--no-csv", help="Write CSV files too.")] = True,
 ) -> None:
     """Measure a suite, keeping every finished record; run it again to go on."""
+    from kfc_bench.problems.places import VARIABLE, data_folder
     from kfc_bench.results.finished import circumstances, finished_run
 
+    if data is not None:
+        # Workers inherit it.
+        os.environ[VARIABLE] = str(data_folder(data, "--data"))
     console = Console()
     root = results or Path("results") / (Path(suite).stem if variant is None else f"{Path(suite).stem}-{variant}")
     now = None if filters else circumstances(suite, device, variant)
@@ -101,7 +109,7 @@ def _conclude(run: Run, root: Path, console: Console, *, csv: bool) -> None:
 
 
 def _retyped(suite: str, device: str | None, variant: str | None, filters: list[str] | None, *, csv: bool) -> str:
-    """Write a run's command anew, without where its results went."""
+    """Write a run's command anew, without where its results went and its data lay."""
     words = ["kfc-bench", "run", suite]
     words += ["--device", device] if device is not None else []
     words += ["--variant", variant] if variant is not None else []

@@ -3,40 +3,15 @@
 from __future__ import annotations
 
 import gzip
-from dataclasses import dataclass
 from importlib import resources
 
 import numpy as np
 import torch
-from torch import Tensor
+
+from kfc_bench.problems.images import ImageData, Split
 
 TRAIN, VALIDATION = 1197, 300
 _SPLIT_SEED = 1602
-
-
-@dataclass(frozen=True)
-class Split:
-    """Images ``[N, C, H, W]`` in float32 and labels ``[N]``."""
-
-    images: Tensor
-    labels: Tensor
-
-    def to(self, device: str) -> Split:
-        """Return the split on another device."""
-        return Split(self.images.to(device), self.labels.to(device))
-
-
-@dataclass(frozen=True)
-class ImageData:
-    """A data set cut in three: to train on, to tune on, to report on."""
-
-    train: Split
-    validation: Split
-    test: Split
-
-    def to(self, device: str) -> ImageData:
-        """Return the data on another device."""
-        return ImageData(self.train.to(device), self.validation.to(device), self.test.to(device))
 
 
 def digits() -> ImageData:

@@ -6,99 +6,41 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from kfc_bench.problems.allconv import all_convolutional
+from kfc_bench.problems.paper import Pooling, batch_normalised, cifar10, svhn
 from kfc_bench.problems.resnet import ResNet18, ResNet20
 from kfc_kernels import ConvGeometry
 
 
-class ResponseNorm(nn.Module):
-    """Response normalisation within each map over a square of positions, as in cuda-convnet.
-
-    Args:
-        size: Side of the square.
-        scale: Factor of the mean of squares.
-        power: Exponent of the denominator.
-    """
-
-    def __init__(self, size: int, scale: float, power: float) -> None:
-        super().__init__()
-        self.size, self.scale, self.power = size, scale, power
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise ``[N, C, H, W]``."""
-        mean_square = functional.avg_pool2d(x.square(), self.size, stride=1, padding=self.size // 2)
-        return x / (1 + self.scale * mean_square).pow(self.power)
-
-
-def _cifar10() -> nn.Module:
-    """Build cuda-convnet's ``layers-18pct`` network, with the inferred max pooling after conv2."""
-
-    def norm() -> nn.Module:
-        return ResponseNorm(3, 5e-5, 0.75)
-
-    return nn.Sequential(
-        OrderedDict(
-            conv1=nn.Conv2d(3, 32, 5, padding=2),
-            pool1=nn.MaxPool2d(3, 2, ceil_mode=True),
-            relu1=nn.ReLU(),
-            norm1=norm(),
-            conv2=nn.Conv2d(32, 32, 5, padding=2),
-            relu2=nn.ReLU(),
-            pool2=nn.MaxPool2d(3, 2, ceil_mode=True),
-            norm2=norm(),
-            conv3=nn.Conv2d(32, 64, 5, padding=2),
-            relu3=nn.ReLU(),
-            pool3=nn.AvgPool2d(3, 2, ceil_mode=True),
-            flatten=nn.Flatten(),
-            fc=nn.Linear(1024, 10),
-        )
-    )
-
-
-def _cifar10_bn() -> nn.Module:
-    """Build `_cifar10` with batch normalisation after each convolution, in the place of response normalisation."""
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    for name, module in _cifar10().named_children():
-        if isinstance(module, nn.Conv2d):
-            layers[name] = nn.Conv2d(module.in_channels, module.out_channels, 5, padding=2, bias=False)
-            layers[f"bn{name[-1]}"] = nn.BatchNorm2d(module.out_channels)
-        elif not isinstance(module, ResponseNorm):
-            layers[name] = module
-    return nn.Sequential(layers)
-
-
-def _svhn() -> nn.Module:
-    """Build the SVHN network of Srivastava et al. (2014), without dropout: a case and its check draw unlike masks."""
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    for index, (inputs, outputs) in enumerate(((3, 96), (96, 128), (128, 256)), start=1):
-        layers[f"conv{index}"] = nn.Conv2d(inputs, outputs, 5, padding=2)
-        layers[f"relu{index}"] = nn.ReLU()
-        layers[f"pool{index}"] = nn.MaxPool2d(3, 2, ceil_mode=True)
-    layers["flatten"] = nn.Flatten()
-    layers["fc1"], layers["relu4"] = nn.Linear(4096, 2048), nn.ReLU()
-    layers["fc2"], layers["relu5"] = nn.Linear(2048, 2048), nn.ReLU()
-    layers["fc3"] = nn.Linear(2048, 10)
-    return nn.Sequential(layers)
-
-
-def _small_convnet(first: int, second: int) -> nn.Module:
+def _small_convnet(first: int, second: int, pool: Pooling = nn.MaxPool2d) -> nn.Module:
     return nn.Sequential(
         OrderedDict(
             conv1=nn.Conv2d(1, first, 3, padding=1),
             relu1=nn.ReLU(),
-            pool1=nn.MaxPool2d(2),
+            pool1=pool(2),
             conv2=nn.Conv2d(first, second, 3, padding=1),
             relu2=nn.ReLU(),
-            pool2=nn.MaxPool2d(2),
+            pool2=pool(2),
             flatten=nn.Flatten(),
             fc=nn.Linear(4 * second, 10),
         )
     )
+
+
+def _strided_convnet(*widths: int) -> nn.Module:
+    """Build convolutions that halve the map each, and a mean over what is left: few parameters on large images."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for index, (inputs, outputs) in enumerate(pairwise((1, *widths)), start=1):
+        layers[f"conv{index}"] = nn.Conv2d(inputs, outputs, 3, 2, padding=1)
+        layers[f"relu{index}"] = nn.ReLU()
+    layers["pool"], layers["flatten"] = nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    layers["fc"] = nn.Linear(widths[-1], 10)
+    return nn.Sequential(layers)
 
 
 @dataclass(frozen=True)
@@ -117,14 +59,20 @@ class Network:
 
 
 NETWORKS: dict[str, Network] = {
-    "cifar10": Network(_cifar10, (3, 32, 32), 10),
-    "cifar10_bn": Network(_cifar10_bn, (3, 32, 32), 10),
-    "svhn": Network(_svhn, (3, 32, 32), 10),
+    "cifar10": Network(cifar10, (3, 32, 32), 10),
+    "cifar10_layers18": Network(lambda: cifar10(pool2=nn.AvgPool2d), (3, 32, 32), 10),
+    "cifar10_average": Network(lambda: cifar10(nn.AvgPool2d, nn.AvgPool2d), (3, 32, 32), 10),
+    "cifar10_bn": Network(lambda: batch_normalised(cifar10()), (3, 32, 32), 10),
+    "svhn": Network(svhn, (3, 32, 32), 10),
+    "svhn_average": Network(lambda: svhn(nn.AvgPool2d), (3, 32, 32), 10),
+    "svhn_bn": Network(lambda: batch_normalised(svhn()), (3, 32, 32), 10),
     "allconv": Network(lambda: all_convolutional(10), (3, 32, 32), 10),
     "resnet20": Network(lambda: ResNet20(10), (3, 32, 32), 10),
     "resnet18": Network(lambda: ResNet18(10), (3, 32, 32), 10),
     "digits": Network(lambda: _small_convnet(8, 16), (1, 8, 8), 10),
+    "digits_average": Network(lambda: _small_convnet(8, 16, nn.AvgPool2d), (1, 8, 8), 10),
     "digits_small": Network(lambda: _small_convnet(4, 8), (1, 8, 8), 10),
+    "fashion_small": Network(lambda: _strided_convnet(6, 12, 12), (1, 28, 28), 10),
 }
 
 

@@ -21,7 +21,8 @@ from kfc_bench.measure.clock import clock_for
 from kfc_bench.measure.memory import is_out_of_memory
 from kfc_bench.measure.precision import set_precision
 from kfc_bench.optim import NaturalGradient
-from kfc_bench.problems.digits import ImageData, Split, digits
+from kfc_bench.problems.digits import digits
+from kfc_bench.problems.images import ImageData, Split
 from kfc_bench.problems.networks import NETWORKS
 from kfc_bench.results.schema import Record
 from kfc_kernels.damped_inverse import NotInvertibleError
