@@ -70,8 +70,8 @@ NETWORKS: dict[str, Network] = {
     "resnet20": Network(lambda: ResNet20(10), (3, 32, 32), 10),
     "resnet18": Network(lambda: ResNet18(10), (3, 32, 32), 10),
     "digits": Network(lambda: _small_convnet(8, 16), (1, 8, 8), 10),
-    "digits_average": Network(lambda: _small_convnet(8, 16, nn.AvgPool2d), (1, 8, 8), 10),
     "digits_small": Network(lambda: _small_convnet(4, 8), (1, 8, 8), 10),
+    "digits_average": Network(lambda: _small_convnet(8, 16, nn.AvgPool2d), (1, 8, 8), 10),
     "fashion_small": Network(lambda: _strided_convnet(6, 12, 12), (1, 28, 28), 10),
 }
 

@@ -6,7 +6,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from kfc_bench.problems.digits import digits
-from kfc_bench.problems.networks import NETWORKS, ResponseNorm, layer_geometries
+from kfc_bench.problems.networks import NETWORKS, layer_geometries
+from kfc_bench.problems.paper import ResponseNorm
 
 BLOCK = {"conv1": (576, 64, 64), "conv2": (576, 64, 64)}
 LAYERS = {
@@ -66,7 +67,18 @@ LAYERS = {
     },
     "digits": {"conv1": (10, 8, 64), "conv2": (73, 16, 16), "fc": (65, 10, 1)},
     "digits_small": {"conv1": (10, 4, 64), "conv2": (37, 8, 16), "fc": (33, 10, 1)},
+    "fashion_small": {"conv1": (10, 6, 196), "conv2": (55, 12, 49), "conv3": (109, 12, 16), "fc": (13, 10, 1)},
 }
+LAYERS["svhn_bn"] = LAYERS["svhn"] | {"conv1": (75, 96, 1024), "conv2": (2400, 128, 256), "conv3": (3200, 256, 64)}
+AVERAGED = {
+    "cifar10_layers18": "cifar10",
+    "cifar10_average": "cifar10",
+    "svhn_average": "svhn",
+    "digits_average": "digits",
+}
+"""Networks, each with the one that it differs from in its pooling only."""
+
+LAYERS |= {name: LAYERS[origin] for name, origin in AVERAGED.items()}
 every_network = pytest.mark.parametrize("name", NETWORKS)
 
 
@@ -93,8 +105,10 @@ def test_geometries_count_every_parameter(name):
         "resnet18": 11_181_642,
         "digits": 1_898,
         "digits_small": 666,
+        "fashion_small": 2_158,
+        "svhn_bn": 13_742_058,
     }
-    assert parameters == sizes[name]
+    assert parameters == sizes[AVERAGED.get(name, name)]
 
 
 @every_network
@@ -118,9 +132,36 @@ def test_cifar10_maps_halve_at_each_pooling():
     ]
 
 
+def poolings(name):
+    return [
+        (layer, type(module).__name__, module.kernel_size, module.stride, module.ceil_mode)
+        for layer, module in NETWORKS[name].build().named_modules()
+        if isinstance(module, nn.MaxPool2d | nn.AvgPool2d)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("cifar10", ["Max", "Max", "Avg"]),
+        ("cifar10_layers18", ["Max", "Avg", "Avg"]),
+        ("cifar10_average", ["Avg", "Avg", "Avg"]),
+        ("svhn", ["Max", "Max", "Max"]),
+        ("svhn_average", ["Avg", "Avg", "Avg"]),
+    ],
+)
+def test_the_papers_networks_pool_alike_but_for_the_kind(name, kinds):
+    assert poolings(name) == [(f"pool{index}", f"{kind}Pool2d", 3, 2, True) for index, kind in enumerate(kinds, 1)]
+
+
+def test_averages_over_the_border_count_the_pixels_that_are_there():
+    average = NETWORKS["cifar10_average"].build().pool1
+    assert_close(average(torch.ones(1, 1, 32, 32)), torch.ones(1, 1, 16, 16))
+
+
 def test_the_digits_networks_take_the_digits():
     images = digits().train.images[:2]
-    for name in ("digits", "digits_small"):
+    for name in ("digits", "digits_average", "digits_small"):
         assert NETWORKS[name].input_shape == images.shape[1:]
 
 
