@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kfc_bench.errors import UserError
+from kfc_bench.problems.found import Found, Source
 from kfc_bench.problems.hub import HubSet
 from kfc_bench.problems.places import VARIABLE, search_folders
-from kfc_bench.problems.sources import Found, Layout, Source
+from kfc_bench.problems.sources import Layout
 
 
 @dataclass(frozen=True)

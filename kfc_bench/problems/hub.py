@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from kfc_bench.errors import UserError
+from kfc_bench.problems.found import NO_CHECKSUM, Found
 from kfc_bench.problems.raw import Raw, checked, joined
-from kfc_bench.problems.sources import NO_CHECKSUM, Found
 
 _CHUNK = 10_000
 """Images decoded at a time: as objects of Python they take some ten times their bytes."""

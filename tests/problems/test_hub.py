@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from kfc_bench.errors import UserError
+from kfc_bench.problems.found import NO_CHECKSUM
 from kfc_bench.problems.raw import Raw
-from kfc_bench.problems.sources import NO_CHECKSUM
 from tests.problems.small_sets import TEST, TRAIN, drawn, fashion, svhn
 
 datasets = pytest.importorskip("datasets", reason="pip install 'kfc-bench[data]'")

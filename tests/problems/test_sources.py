@@ -9,7 +9,8 @@ import pytest
 
 from kfc_bench.errors import UserError
 from kfc_bench.problems.cifar import read_pickled
-from kfc_bench.problems.sources import NO_CHECKSUM, File
+from kfc_bench.problems.found import NO_CHECKSUM
+from kfc_bench.problems.sources import File
 from tests.problems.small_sets import SMALL, TEST, TRAIN, cifar, drawn, mat, part, pickled, svhn
 
 every_format = pytest.mark.parametrize("name", SMALL)
