@@ -197,7 +197,7 @@ def comparison_table(results: Results) -> TextTable | None:
 
 def health_line(results: Results) -> str:
     """Count the cases and trials by status."""
-    frames = (results.cost, results.trials, results.inverses, results.profiles)
-    statuses = pd.concat([frame["status"] for frame in frames])
+    cases = [frame.drop_duplicates(["run_id", "case_id"]) for frame in results.by_case]
+    statuses = pd.concat([frame["status"] for frame in cases])
     counts = statuses.value_counts()
     return ", ".join(f"{counts[status]} {status}" for status in STATUSES if status in counts) or "no records"

@@ -13,8 +13,12 @@ from kfc_bench.errors import UserError
 from kfc_bench.results.run import ENVIRONMENT, Run, latest_by_case, list_runs, load_run
 from kfc_bench.results.schema import (
     CONVERGENCE_COLUMNS,
+    CORRELATION_COLUMNS,
+    CORRELATION_ROW_COLUMNS,
     COST_COLUMNS,
     CURVE_COLUMNS,
+    FIDELITY_COLUMNS,
+    FIDELITY_ROW_COLUMNS,
     INVERSE_COLUMNS,
     PROFILE_COLUMNS,
     PROFILE_PART_COLUMNS,
@@ -35,6 +39,8 @@ class Results:
         inverses: One row per inverse case, `INVERSE_COLUMNS`.
         profiles: One row per profiled step, `PROFILE_COLUMNS`.
         profile: One row per profiled step, layer and phase, `PROFILE_PART_COLUMNS`.
+        fidelity: One row per network, layer and approximation, `FIDELITY_COLUMNS` and `FIDELITY_ROW_COLUMNS`.
+        correlation: One row per network, layer and quantity, `CORRELATION_COLUMNS` and `CORRELATION_ROW_COLUMNS`.
         environments: Environment records by ``env_id``.
     """
 
@@ -44,12 +50,19 @@ class Results:
     inverses: pd.DataFrame
     profiles: pd.DataFrame
     profile: pd.DataFrame
+    fidelity: pd.DataFrame
+    correlation: pd.DataFrame
     environments: dict[str, dict[str, Any]]
+
+    @property
+    def by_case(self) -> tuple[pd.DataFrame, ...]:
+        """Frames that have a row for every case at least, each with its status."""
+        return (self.cost, self.trials, self.inverses, self.profiles, self.fidelity, self.correlation)
 
     @property
     def is_empty(self) -> bool:
         """Whether there is no record at all."""
-        return all(frame.empty for frame in (self.cost, self.trials, self.inverses, self.profiles))
+        return all(frame.empty for frame in self.by_case)
 
 
 def _frame(records: Iterable[Record], columns: Sequence[str]) -> pd.DataFrame:
@@ -80,6 +93,16 @@ def to_frames(records: list[Record], environments: dict[str, dict[str, Any]]) ->
         for record in profiles
         for part in record.get("parts", [])
     ]
+
+    def rows(experiment: str, columns: Sequence[str]) -> list[Record]:
+        """Repeat a record's own columns beside each of its rows, one empty row where it has none."""
+        return [
+            {**{name: record.get(name) for name in columns}, **row}
+            for record in newest
+            if record["experiment"] == experiment
+            for row in record.get("rows") or [{}]
+        ]
+
     return Results(
         cost=_frame((record for record in newest if record["experiment"] == "cost"), (*COST_COLUMNS, *VISIT_COLUMNS)),
         convergence=_frame(points, CONVERGENCE_COLUMNS),
@@ -87,6 +110,8 @@ def to_frames(records: list[Record], environments: dict[str, dict[str, Any]]) ->
         inverses=_frame((record for record in newest if record["experiment"] == "inverse"), INVERSE_COLUMNS),
         profiles=_frame(profiles, PROFILE_COLUMNS),
         profile=_frame(parts, PROFILE_PART_COLUMNS),
+        fidelity=_frame(rows("fidelity", FIDELITY_COLUMNS), (*FIDELITY_COLUMNS, *FIDELITY_ROW_COLUMNS)),
+        correlation=_frame(rows("correlation", CORRELATION_COLUMNS), (*CORRELATION_COLUMNS, *CORRELATION_ROW_COLUMNS)),
         environments=environments,
     )
 

@@ -86,6 +86,9 @@ TRIAL_COLUMNS = (
     "momentum",
     "damping",
     "weight_decay",
+    "schedule",
+    "clip",
+    "averaging",
     "on_edge",
     "target_metric",
     "target_value",
@@ -217,6 +220,75 @@ PROFILE_PART_COLUMNS = (
     *PART_COLUMNS,
 )
 
+FIDELITY_COLUMNS = (
+    *COMMON,
+    "device",
+    "problem",
+    "network",
+    "parameters",
+    "seed",
+    "epoch",
+    "examples",
+    "train_loss",
+    "test_error",
+    "damping",
+    "status",
+    "reason",
+)
+"""A small network at one time of its training, its exact Fisher matrix against every approximation."""
+
+FIDELITY_ROW_COLUMNS = (
+    "layer",
+    "approximation",
+    "source",
+    "frobenius",
+    "trace_ratio",
+    "stein",
+    "kl",
+    "indefinite",
+    "cosine",
+    "model_decrease",
+    "loss_decrease",
+    "note",
+)
+"""One approximation of one layer's block, or of the whole net (no layer), in a fidelity record's `rows`.
+
+``frobenius`` is the error's norm over the exact matrix's; ``trace_ratio`` approximate over exact; ``stein`` and ``kl``
+divergences of the damped matrices; ``cosine`` between natural gradients; the decreases, as shares of what the exact
+matrix's step gains at equal KL. What cannot be had is empty, and ``note`` says why.
+"""
+
+CORRELATION_COLUMNS = (
+    *COMMON,
+    "device",
+    "problem",
+    "network",
+    "seed",
+    "epochs",
+    "examples",
+    "test_error",
+    "status",
+    "reason",
+)
+"""A trained network whose derivatives and activations are correlated (Figs. 3 and 4 of Grosse & Martens 2016)."""
+
+CORRELATION_ROW_COLUMNS = (
+    "layer",
+    "pooling",
+    "quantity",
+    "neighbour",
+    "second",
+    "mean",
+    "cross_mean",
+    "cross_p95",
+    "maps",
+)
+"""One layer's ``derivative`` or ``activation``, in a correlation record's `rows`.
+
+Absolute correlations: with the four neighbours, at offset 2, and the mean over all offsets up to 6 but zero; across
+maps at one position, the mean and the 95th percentile off the diagonal. ``maps`` holds the grids that figures draw.
+"""
+
 JOURNAL_ONLY = ("attempt", "worker_s", "visit_group", "last_round")
 """Which try this was, seconds the worker spent on the case, its session of visits in turn, its last round there."""
 
@@ -228,6 +300,8 @@ COLUMNS = {
     "convergence": (*TRIAL_COLUMNS, "curve"),
     "inverse": INVERSE_COLUMNS,
     "profile": (*PROFILE_COLUMNS, "parts", "steps", "visit_medians_s"),
+    "fidelity": (*FIDELITY_COLUMNS, "rows"),
+    "correlation": (*CORRELATION_COLUMNS, "rows"),
 }
 
 

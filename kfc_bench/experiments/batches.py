@@ -1,0 +1,30 @@
+"""Training images in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from kfc_bench.problems.images import Split
+
+
+def batches(split: Split, batch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield full batches forever, each epoch in a new order.
+
+    Args:
+        split: Images and labels.
+        batch: Examples N of each.
+        seed: Of the orders.
+
+    Yields:
+        Images ``[N, C, H, W]`` and labels ``[N]``.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    size = len(split.labels)
+    while True:
+        order = torch.randperm(size, generator=generator).to(split.labels.device)
+        for start in range(0, size - batch + 1, batch):
+            chosen = order[start : start + batch]
+            yield split.images[chosen], split.labels[chosen]
