@@ -9,6 +9,7 @@ from kfc_bench.experiments.base import Case
 
 Role = Literal["tuning", "report"]
 Metric = Literal["error", "loss"]
+Schedule = Literal["constant", "linear", "cosine"]
 
 
 @dataclass(frozen=True)
@@ -16,16 +17,20 @@ class Hyperparameters:
     """What is tuned.
 
     Attributes:
-        lr: Learning rate.
-        momentum: mu.
-        damping: gamma; None for SGD.
-        weight_decay: lambda.
+        lr: Learning rate, at first.
+        momentum: mu; Adam's beta_1.
+        damping: gamma; None for optimizers without curvature.
+        weight_decay: lambda, the coefficient of the l2 term; of AdamW and Muon what they subtract beside the gradient.
+        batch: Examples per step.
+        schedule: How the learning rate goes on: as it is, or down to zero at the trial's end.
     """
 
     lr: float
     momentum: float
     damping: float | None
     weight_decay: float
+    batch: int
+    schedule: Schedule
 
 
 @dataclass(frozen=True)
@@ -48,25 +53,27 @@ class Setting:
     Attributes:
         problem: Data set.
         network: Network's name.
-        batch: Examples per step.
-        steps: Steps per trial.
-        evaluate_every: Steps between evaluations.
+        epochs: Length of a reporting trial, in passes over the training images.
+        tuning_epochs: Length of a tuning trial.
+        evaluations: Evaluations per epoch, evenly spread.
         target: What to reach.
         fisher: Where the backpropagated vectors come from.
         statistics_every: Steps between statistics.
         inverses_every: Steps between inverses.
+        averaging: Timescale of iterate averaging in epochs, for all optimizers alike; None to evaluate the iterate.
         device: ``"cpu"`` or ``"cuda"``.
     """
 
     problem: str
     network: str
-    batch: int
-    steps: int
-    evaluate_every: int
+    epochs: float
+    tuning_epochs: float
+    evaluations: int
     target: Target
     fisher: str
     statistics_every: int
     inverses_every: int
+    averaging: float | None
     device: str
 
 
@@ -76,8 +83,10 @@ class TrialCase(Case):
 
     Attributes:
         setting: What it shares with the others.
-        optimizer: ``"sgd"`` or an approximation's name.
+        optimizer: A key of `OPTIMIZERS`.
         hyperparameters: Its own.
+        clip: C of the natural gradient's clipping; None for none.
+        steps: Its length, by its role's epochs and its batch.
         role: ``"tuning"`` (validation data) or ``"report"`` (test data, seeds that tuning never saw).
         trial: Number among the optimizer's trials of this role, from 0.
         seed: Of initialisation, order of the data and sampled labels.
@@ -88,6 +97,8 @@ class TrialCase(Case):
     setting: Setting
     optimizer: str
     hyperparameters: Hyperparameters
+    clip: float | None
+    steps: int
     role: Role
     trial: int
     seed: int
@@ -102,6 +113,8 @@ class TrialCase(Case):
             **asdict(self.setting),
             "optimizer": self.optimizer,
             "hyperparameters": asdict(self.hyperparameters),
+            "clip": self.clip,
+            "steps": self.steps,
             "role": self.role,
             "seed": self.seed,
         }
@@ -116,8 +129,9 @@ class TrialCase(Case):
             "role": self.role,
             "trial": self.trial,
             "seed": self.seed,
-            "batch": self.setting.batch,
-            "steps": self.setting.steps,
+            "steps": self.steps,
+            "clip": self.clip,
+            "averaging": self.setting.averaging,
             **asdict(self.hyperparameters),
             "on_edge": self.on_edge if self.role == "report" else None,
             "target_metric": self.setting.target.metric,
