@@ -1,12 +1,13 @@
 """A plugin for the `pytest` under test: what PLANTED names is put in the place of the real thing.
 
-``steady``: times of ten milliseconds with one per cent of noise; ``noisy``: with forty; ``slower``: steady, but
-`precondition` takes a fifth longer;
+``steady``: times of ten milliseconds with one per cent of noise; ``slower``: steady, but `precondition` takes a fifth
+longer; ``uneven``: seven and twelve milliseconds in turn, each long enough to be a visit of its own;
 ``wrong``: a gate that nothing passes; ``unsupported``: an implementation that declines.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 from collections.abc import Callable
@@ -21,12 +22,22 @@ NOISE = random.Random(0)
 class PlantedClock(CpuClock):
     """Says what it was told, without running anything."""
 
-    def __init__(self, slower: str | None = None, noise: float = 0.01) -> None:
-        self._slower, self._noise = slower, noise
+    def __init__(self, slower: str | None = None) -> None:
+        self._slower = slower
 
     def sample(self, run: Callable[[], object]) -> float:
         slow = self._slower is not None and self._slower in run.__qualname__
-        return 1e-2 * max(0.1, NOISE.gauss(1, self._noise)) * (1.2 if slow else 1.0)
+        return 1e-2 * NOISE.gauss(1, 0.01) * (1.2 if slow else 1.0)
+
+
+class UnevenClock(CpuClock):
+    """Times whose median stays in doubt, however many samples the warm-up has used up."""
+
+    def __init__(self) -> None:
+        self._times = itertools.cycle([7e-3, 12e-3])
+
+    def sample(self, run: Callable[[], object]) -> float:
+        return next(self._times)
 
 
 def declined(*_: object, **__: object) -> None:
@@ -36,8 +47,8 @@ def declined(*_: object, **__: object) -> None:
 match os.environ["PLANTED"]:
     case "steady":
         measurement.clock_for = lambda *_, **__: PlantedClock()
-    case "noisy":
-        measurement.clock_for = lambda *_, **__: PlantedClock(noise=0.4)
+    case "uneven":
+        measurement.clock_for = lambda *_, **__: UnevenClock()
     case "slower":
         measurement.clock_for = lambda *_, **__: PlantedClock("precondition")
     case "wrong":
