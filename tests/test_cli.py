@@ -16,6 +16,7 @@ from tests.helpers import (
     DEADLINE_S,
     assert_refused,
     cli,
+    cli_here,
     copy_sources,
     cost_record,
     journal_lines,
@@ -99,13 +100,13 @@ def test_a_run_without_csv_in_a_variant_s_folder_up_to_its_time_limit(tmp_path):
 
 
 def test_an_unknown_variant_is_refused(suites):
-    done = cli("run", "layers", "--variant", "gpu", "--results", "out", cwd=suites)
+    done = cli_here("run", "layers", "--variant", "gpu", "--results", "out", cwd=suites)
     assert_refused(done, "no variant 'gpu'", "there are: cpu, cuda")
 
 
 def test_a_report_of_nothing_is_refused(suites):
     (suites / "nothing").mkdir()
-    assert_refused(cli("report", "nothing", cwd=suites), "nothing: no run in it")
+    assert_refused(cli_here("report", "nothing", cwd=suites), "nothing: no run in it")
     assert not list((suites / "nothing").iterdir())
 
 
@@ -131,7 +132,7 @@ def test_fresh_opens_another_run(measured):
 
 def test_listing_measures_nothing(measured):
     folder, _ = measured
-    done = cli("run", "mine.toml", "--list", "--filter", "batch=2,4", "--results", "listed", cwd=folder)
+    done = cli_here("run", "mine.toml", "--list", "--filter", "batch=2,4", "--results", "listed", cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
     title, *lines = done.stdout.splitlines()
     assert title == "mine: 2 cases known of 3"
@@ -173,17 +174,17 @@ def test_help(tmp_path, arguments, words):
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(suites, arguments, words):
-    assert_refused(cli("run", *arguments, "--results", "out", cwd=suites), *words)
+    assert_refused(cli_here("run", *arguments, "--results", "out", cwd=suites), *words)
     assert not (suites / "out").exists()
 
 
 def test_results_that_cannot_be_written_are_refused(suites):
-    assert_refused(cli("run", "good.toml", "--results", "zero.toml/out", cwd=suites), "zero.toml/out", "--results")
+    assert_refused(cli_here("run", "good.toml", "--results", "zero.toml/out", cwd=suites), "zero.toml/out", "--results")
 
 
 def test_results_of_another_schema_version_are_refused(suites):
     write_run(suites / "old", [], schema=0)
-    assert_refused(cli("run", "good.toml", "--results", "old", cwd=suites), "old/run1/environment.json", "version 0")
+    assert_refused(cli_here("run", "good.toml", "--results", "old", cwd=suites), "old/run1/environment.json", "version 0")
 
 
 def test_a_damaged_journal_is_refused_and_kept(recorded):
@@ -191,12 +192,12 @@ def test_a_damaged_journal_is_refused_and_kept(recorded):
     journal = folder / JOURNAL
     journal.write_bytes(b"{" + journal.read_bytes())
     before = journal.read_bytes()
-    assert_refused(cli("summary", "damaged", cwd=recorded), f"damaged/run1/{JOURNAL}:1: ", "damaged")
+    assert_refused(cli_here("summary", "damaged", cwd=recorded), f"damaged/run1/{JOURNAL}:1: ", "damaged")
     assert journal.read_bytes() == before
 
 
 def test_export_writes_every_frame(recorded):
-    done = cli("export", "results", "--format", "csv", "--out", "papers", cwd=recorded)
+    done = cli_here("export", "results", "--format", "csv", "--out", "papers", cwd=recorded)
     names = ["cost", "convergence", "trials", "comparison"]
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [f"wrote papers/{name}.csv" for name in names]
@@ -205,12 +206,12 @@ def test_export_writes_every_frame(recorded):
 
 @pytest.mark.parametrize("command", ["export", "summary", "dashboard"])
 def test_a_missing_results_folder_is_refused(recorded, command):
-    assert_refused(cli(command, "none", cwd=recorded), "none: no such results folder", "kfc-bench run quickstart")
+    assert_refused(cli_here(command, "none", cwd=recorded), "none: no such results folder", "kfc-bench run quickstart")
 
 
 def test_export_without_records_is_refused(recorded):
     (recorded / "empty").mkdir()
-    assert_refused(cli("export", "empty", cwd=recorded), "empty: no records in it")
+    assert_refused(cli_here("export", "empty", cwd=recorded), "empty: no records in it")
     assert not list((recorded / "empty").iterdir())
 
 
@@ -228,7 +229,7 @@ def test_a_full_disk_leaves_the_old_export_whole(recorded):
 
 
 def test_summary_in_markdown(recorded):
-    done = cli("summary", "results", "--markdown", cwd=recorded)
+    done = cli_here("summary", "results", "--markdown", cwd=recorded)
     assert (done.returncode, done.stderr) == (0, "")
     title, blank, header, rule, *rows = done.stdout.splitlines()
     assert title == "**Against tuned SGD (CPU, no GPU: Some CPU)**"
@@ -271,7 +272,7 @@ def test_ctrl_c_outside_a_run_is_one_line(recorded):
     ids=lambda value: " ".join(value)[:24],
 )
 def test_words_that_fit_nothing_are_refused_in_one_line(suites, words, said):
-    assert_refused(cli(*words, cwd=suites), *said)
+    assert_refused(cli_here(*words, cwd=suites), *said)
     assert not (suites / "results").exists()
 
 
@@ -280,7 +281,7 @@ ONE_KERNEL = ("--target", "sm_90", "--filter", "kernel=grouped_product_kernel", 
 
 def test_kernels_prints_what_a_launch_needs(tmp_path):
     pytest.importorskip("triton")
-    done = cli("kernels", *ONE_KERNEL, "--format", "csv", cwd=tmp_path)
+    done = cli_here("kernels", *ONE_KERNEL, "--format", "csv", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     (row,) = csv.DictReader(done.stdout.splitlines())
     assert (row["layer"], row["tile"], row["stack_bytes"]) == ("every", "BM=64 BN=64 BI=32", "0")
@@ -326,7 +327,7 @@ def test_kernels_checks_against_the_snapshot(tmp_path):
 )
 def test_kernels_mistakes_are_one_line(tmp_path, words, said):
     pytest.importorskip("triton")
-    assert_refused(cli("kernels", *words, cwd=tmp_path), *said)
+    assert_refused(cli_here("kernels", *words, cwd=tmp_path), *said)
 
 
 def test_kernels_under_the_interpreter_is_refused(tmp_path, monkeypatch):
