@@ -62,7 +62,7 @@ SHORTER = {
     "measure/ceilings.py": [("LEAST_S = 0.05", "LEAST_S = 0.005"), ("MOST_S = 0.5", "MOST_S = 0.05")],
     "experiments/cost/measurement.py": [("WARMUP_S = 50e-3", "WARMUP_S = 5e-3")],
 }
-"""What each process would spend on numbers that no test of a process looks at; the tests of measuring take them whole."""
+"""Numbers that no test of a process looks at, and each would spend seconds on; tests of measuring take them whole."""
 
 
 @cache

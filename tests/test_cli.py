@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from kfc_bench import __version__
+from kfc_bench.report import static_gate
 from kfc_bench.results.run import ENVIRONMENT, JOURNAL
 from kfc_bench.results.schema import COST_COLUMNS
 from tests.helpers import (
@@ -17,7 +18,6 @@ from tests.helpers import (
     assert_refused,
     cli,
     cli_here,
-    copy_sources,
     cost_record,
     journal_lines,
     start_cli,
@@ -184,7 +184,9 @@ def test_results_that_cannot_be_written_are_refused(suites):
 
 def test_results_of_another_schema_version_are_refused(suites):
     write_run(suites / "old", [], schema=0)
-    assert_refused(cli_here("run", "good.toml", "--results", "old", cwd=suites), "old/run1/environment.json", "version 0")
+    assert_refused(
+        cli_here("run", "good.toml", "--results", "old", cwd=suites), "old/run1/environment.json", "version 0"
+    )
 
 
 def test_a_damaged_journal_is_refused_and_kept(recorded):
@@ -288,25 +290,25 @@ def test_kernels_prints_what_a_launch_needs(tmp_path):
     assert row["matrix_instructions"].startswith("wgmma:")
 
 
-def test_kernels_checks_against_the_snapshot(tmp_path):
+def test_kernels_checks_against_the_snapshot(tmp_path, monkeypatch):
     triton = pytest.importorskip("triton")
-    packages = copy_sources(tmp_path)
+    monkeypatch.setattr(static_gate, "share", lambda name: tmp_path / name)
     check = ("kernels", *ONE_KERNEL, "--check")
-    snapshot = packages / "results" / "static" / f"kernels-triton-{triton.__version__}.csv"
+    snapshot = tmp_path / "results" / "static" / f"kernels-triton-{triton.__version__}.csv"
     snapshot.parent.mkdir(parents=True)
     (snapshot.parent / "kernels-triton-0.1.csv").touch()
-    done = cli(*check, cwd=tmp_path, packages=packages)
+    done = cli_here(*check, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (
         0,
         f"skipped: the snapshot is of triton 0.1, and this is {triton.__version__}; --update writes one of it\n",
     )
 
-    snapshot.write_text(cli("kernels", *ONE_KERNEL, "--format", "csv", cwd=tmp_path, packages=packages).stdout)
-    done = cli(*check, cwd=tmp_path, packages=packages)
+    snapshot.write_text(cli_here("kernels", *ONE_KERNEL, "--format", "csv", cwd=tmp_path).stdout)
+    done = cli_here(*check, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, f"1 rows are no worse than {snapshot.name}\n")
 
     snapshot.write_text(snapshot.read_text().replace("wgmma:", "tcgen05.mma:1 wgmma:"))
-    done = cli(*check, cwd=tmp_path, packages=packages)
+    done = cli_here(*check, cwd=tmp_path)
     assert (done.returncode, done.stdout.splitlines()) == (
         1,
         [

@@ -39,7 +39,9 @@ def repeated(tmp_path):
 
 
 def test_stored_runs_with_a_history(repeated):
-    done = cli_here("compare", "results/old0", "results/slow", "--fail-on", "slower:5%", "--format", "csv", cwd=repeated)
+    done = cli_here(
+        "compare", "results/old0", "results/slow", "--fail-on", "slower:5%", "--format", "csv", cwd=repeated
+    )
     assert done.returncode == 1, done.stderr
     assert done.stdout.count("SLOWER") == 8
     assert "differs: code: c0de -> n3w" in done.stderr
@@ -66,7 +68,9 @@ def test_a_history_elsewhere_counts(repeated, tmp_path):
 
 
 def test_the_table_goes_to_a_file(repeated):
-    done = cli_here("compare", "results/old0", "results/slow", "--format", "markdown", "--out", "table.md", cwd=repeated)
+    done = cli_here(
+        "compare", "results/old0", "results/slow", "--format", "markdown", "--out", "table.md", cwd=repeated
+    )
     assert done.returncode == 0
     assert done.stdout == ""
     assert (repeated / "table.md").read_text().startswith("**results/slow against results/old0**")

@@ -20,7 +20,7 @@ from kfc_bench.audit.verdicts import Verdict
 from kfc_bench.commands.audit import audit as command
 from kfc_bench.commands.console import TableFormat
 from kfc_bench.errors import UserError
-from tests.helpers import assert_refused, cli
+from tests.helpers import assert_refused, cli_here
 
 
 def test_the_findings_of_one_library_as_csv(tmp_path, capsys):
@@ -63,7 +63,7 @@ def test_a_wrong_word_is_refused_in_one_line(options, words):
 
 
 def test_the_command_line_knows_it(tmp_path):
-    assert_refused(cli("audit", "--library", "nope", cwd=tmp_path), "--library nope: no such library")
+    assert_refused(cli_here("audit", "--library", "nope", cwd=tmp_path), "--library nope: no such library")
 
 
 def test_a_cells_script_is_printed_as_it_is(capsys):

@@ -9,7 +9,7 @@ import pytest
 from kfc_bench.cli import app
 from kfc_bench.commands.profile import input_shape
 from kfc_bench.errors import UserError
-from tests.helpers import assert_refused, cli, journal_lines
+from tests.helpers import assert_refused, cli_here, journal_lines
 
 
 def profiled(*options):
@@ -58,7 +58,7 @@ def test_a_mistake_is_named_and_leaves_nothing(options, message, tmp_path, monke
 
 
 def test_an_unknown_network_gets_one_line(tmp_path):
-    assert_refused(cli("profile", "digit", cwd=tmp_path), "did you mean 'digits'")
+    assert_refused(cli_here("profile", "digit", cwd=tmp_path), "did you mean 'digits'")
 
 
 def test_the_shape_of_an_example():

@@ -36,7 +36,7 @@ class UnevenClock(CpuClock):
     def __init__(self) -> None:
         self._times = itertools.cycle([7e-3, 12e-3])
 
-    def sample(self, run: Callable[[], object]) -> float:
+    def sample(self, _: Callable[[], object]) -> float:
         return next(self._times)
 
 

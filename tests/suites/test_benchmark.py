@@ -17,7 +17,7 @@ from kfc_bench.resources import share
 from kfc_bench.results.fingerprint import FINGERPRINT
 from kfc_bench.results.frames import load_results
 from kfc_bench.runner.suite import load_suite, suites_by_device
-from tests.helpers import cli
+from tests.helpers import cli_here
 
 ROOT = Path(__file__).parents[2]
 QUICKEST = "cpu and kfc and precondition"
@@ -83,7 +83,7 @@ def test_its_cases_take_every_core(saved):
 
 
 def test_import_brings_it_into_results(saved, tmp_path):
-    done = cli("import", saved[1], "--results", "results", cwd=tmp_path)
+    done = cli_here("import", saved[1], "--results", "results", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     frames = load_results([tmp_path / "results"])
     cost = frames.cost[frames.cost["device"] == "cpu"].set_index("case_id")
@@ -92,7 +92,7 @@ def test_import_brings_it_into_results(saved, tmp_path):
         if benchmark["extra_info"]["device"] == "cpu":
             assert cost.loc[benchmark["extra_info"]["case_id"], "time_median_s"] == benchmark["stats"]["median"]
     for command in ("summary", "export"):
-        assert cli(command, "results", cwd=tmp_path).returncode == 0
+        assert cli_here(command, "results", cwd=tmp_path).returncode == 0
 
 
 def test_a_slowdown_fails_the_comparison_and_is_named(tmp_path):

@@ -35,7 +35,7 @@ found = PathFinder.find_spec
 def find_spec(name, path=None, target=None):
     return None if name.split(".")[0] in {BLOCKED} else found(name, path, target)
 
-PathFinder.find_spec = find_spec
+PathFinder.find_spec = staticmethod(find_spec)
 """
 """As if they were not installed, for the run and its workers."""
 

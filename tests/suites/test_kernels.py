@@ -8,7 +8,7 @@ from kfc_bench.resources import share
 from kfc_bench.runner.suite import load_suite
 from kfc_kernels import ConvGeometry
 from kfc_kernels.catalogue import OPERATORS
-from tests.helpers import cli
+from tests.helpers import cli_here
 
 SUITE = share("suites") / "kernels.toml"
 SWEPT = set(OPERATORS) - {"input_factor", "damped_inverse"}
@@ -61,7 +61,7 @@ def test_gradients_of_many_examples_are_held_within_the_limit(variant):
 
 
 def test_its_cases_can_be_listed(tmp_path):
-    done = cli("run", "kernels", "--list", "--device", "cpu", cwd=tmp_path)
+    done = cli_here("run", "kernels", "--list", "--device", "cpu", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "operators: " in done.stdout
     assert "diagonal_fisher vmap_gradients, cifar10.conv2, batch 64" in done.stdout
