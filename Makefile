@@ -13,7 +13,7 @@ bench: $(VENV)/run ## Set up, then run the quick suite: cost and convergence in 
 	$(BIN)/kfc-bench run quickstart
 
 test: $(VENV)/dev ## Set up, then run the test suite
-	$(BIN)/python -m pytest -n 2 tests --ignore tests/interpreter
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests --ignore tests/interpreter
 	TRITON_INTERPRET=1 $(BIN)/python -m pytest -n 2 tests/interpreter
 
 check: $(VENV)/dev ## Lint, formatting, types

@@ -10,11 +10,14 @@ FLAGS = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
-    """Two threads that wait for each other crawl where other processes want the cores.
+    """Two threads that wait for each other crawl where other processes want the cores: here, and in what tests start.
 
     A fixture, since `pytest --benchmark` loads this file too, and its cases take every core.
     """
     torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
 
 
 @pytest.fixture

@@ -129,12 +129,6 @@ def checkout(repository, *arguments):
     return cli("compare", *arguments, "--checkout", "--suite", "tiny.toml", cwd=repository, packages=repository)
 
 
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch):
-    """Other tests run beside these: a thread that waits for a core makes a call a hundred times longer."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
 @pytest.fixture(autouse=True, scope="module")
 def kernels_beside(repository):
     """The command itself runs from the checkout too, where the kernels lie one folder deeper."""

@@ -23,9 +23,14 @@ ROOT = Path(__file__).parents[2]
 QUICKEST = "cpu and kfc and precondition"
 
 
+def own_environment() -> dict[str, str]:
+    """What a user's shell would hand on: nothing of the pytest around, nor its one thread."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "OMP_"))}
+
+
 def run_pytest(*arguments: str, planted: str | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-p", "no:xdist", *arguments]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    environment = own_environment()
     if planted:
         command += ["-p", "tests.suites.planted"]
         environment["PLANTED"] = planted
@@ -76,9 +81,8 @@ def test_what_is_saved_holds_the_record_and_where_it_was_measured(saved):
 
 def test_its_cases_take_every_core(saved):
     environments = [entry["extra_info"]["environment"] for entry in json.loads(saved[1].read_text())["benchmarks"]]
-    alone = subprocess.run(
-        [sys.executable, "-c", "import torch; print(torch.get_num_threads())"], capture_output=True, text=True
-    )
+    command = [sys.executable, "-c", "import torch; print(torch.get_num_threads())"]
+    alone = subprocess.run(command, env=own_environment(), capture_output=True, text=True)
     assert {environment["threads"] for environment in environments} == {int(alone.stdout)}
 
 
