@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable
 
 from kfc_bench.experiments.cost import measurement
+from kfc_bench.measure import ceilings
 from kfc_bench.measure.clock import CpuClock
 from kfc_kernels import UnsupportedError
 
@@ -38,6 +39,10 @@ class UnevenClock(CpuClock):
 
     def sample(self, _: Callable[[], object]) -> float:
         return next(self._times)
+
+
+# One sample of each: nobody looks at the ceilings beside times that are planted.
+ceilings.LEAST_S = ceilings.MOST_S = 0.0
 
 
 def declined(*_: object, **__: object) -> None:
