@@ -1,12 +1,16 @@
+import dataclasses
 import json
 import tomllib
 
 import pytest
 
 from kfc_bench.errors import UserError
-from kfc_bench.experiments.convergence.plan import parse, score
+from kfc_bench.experiments.convergence.optimizers import OPTIMIZERS
+from kfc_bench.experiments.convergence.plan import score
+from kfc_bench.experiments.convergence.section import parse
 from kfc_bench.experiments.convergence.tuning import WORST
 from kfc_bench.experiments.table import Table
+from kfc_bench.problems.datasets import PROBLEMS
 from kfc_bench.resources import share
 from tests.experiments.cost_cases import journalled
 
@@ -14,8 +18,9 @@ SECTION = """
 problem = "digits"
 network = "digits_small"
 batch = 64
-steps = 20
-evaluate_every = 10
+epochs = 1.5
+tuning_epochs = 0.5
+evaluations = 2
 target = { metric = "error", value = 0.1 }
 tuning_seed = 0
 extra_trials = 2
@@ -34,8 +39,9 @@ def plan(text=SECTION):
     return parse(Table(tomllib.loads(text), "suite.toml"), "cpu")
 
 
-def result(steps, loss=1.0, status="ok"):
-    return {"status": status, "steps_to_target": steps, "curve": [{"validation_loss": 9.0}, {"validation_loss": loss}]}
+def result(steps, loss=1.0, status="ok", batch=64):
+    curve = [{"validation_loss": 9.0}, {"validation_loss": loss}]
+    return {"status": status, "steps_to_target": steps, "batch": batch, "curve": curve}
 
 
 def best_at(case):
@@ -133,9 +139,10 @@ def test_tuning_goes_on_where_everything_diverges():
     assert {case.role for case in rounds[-1]} == {"report"}
 
 
-def test_score_counts_steps_then_the_last_loss():
+def test_score_counts_examples_then_the_last_loss():
     ordered = [
         result(6),
+        result(1, batch=512),
         result(12, 0.1),
         result(12, 0.2),
         result(None, 0.1),
@@ -145,14 +152,108 @@ def test_score_counts_steps_then_the_last_loss():
     assert sorted(ordered, key=score) == ordered
 
 
-def test_one_point_grids_have_no_extra_trials():
-    text = SECTION.replace("lr = [0.01, 0.1, 1.0]", "lr = 0.1").replace("damping = [0.01, 0.1, 1.0]", "damping = 0.1")
-    entry = plan(text.replace("extra_trials = 2", "extra_trials = 0"))
-    _, cases = run(entry)
-    assert len(cases) == entry.total == 2 + 4
+SETTLED = (
+    SECTION.replace("lr = [0.01, 0.1, 1.0]", "lr = 0.1")
+    .replace("damping = [0.01, 0.1, 1.0]", "damping = 0.1")
+    .replace("extra_trials = 2\n", "")
+)
 
 
-@pytest.mark.parametrize("change", [("lr = [0.01]", "lr = 0.01"), ("lr = [0.01]", "lr = [0.01]\nmomentum = 0.9")])
+@pytest.mark.parametrize("seed", ["tuning_seed = 0\n", ""], ids=["a seed too many", "no seed"])
+def test_settled_optimizers_are_not_tuned(seed):
+    entry = plan(SETTLED.replace("tuning_seed = 0\n", seed))
+    rounds, cases = run(entry)
+    assert len(rounds) == 1
+    assert len(cases) == entry.total == 4
+    assert {(case.role, case.on_edge) for case in cases} == {("report", None)}
+    assert {journalled(case, {"status": "ok"})["on_edge"] for case in cases} == {None}
+
+
+def test_one_optimizer_to_tune_is_enough_for_a_tuning_seed():
+    text = SETTLED.replace("lr = 0.1", "lr = [0.1, 0.2]").replace("damping = 0.1", "damping = [0.1, 0.2]")
+    assert plan(text).total == 4 + 4
+    with pytest.raises(UserError, match="key 'tuning_seed' is missing"):
+        plan(text.replace("tuning_seed = 0\n", ""))
+
+
+def test_batch_and_schedule_are_tried_as_declared():
+    """Seven points each: extra trials move along lr, whatever batch and schedule win, and no edge is theirs."""
+    text = SECTION.replace(
+        "lr = [0.01, 0.1, 1.0]", 'lr = [0.1, 0.2, 0.4]\nbatch = [32, 128]\nschedule = ["linear", "cosine"]'
+    )
+    text = text.replace("lr = [0.01]", 'lr = 0.01\nbatch = [64, 256]\nschedule = ["constant", "cosine"]')
+
+    def outcome(case):
+        values = case.hyperparameters
+        distance = abs(values.lr - 0.2) if case.optimizer == "sgd" else abs(values.damping - 0.1)
+        return result(100 + round(1000 * distance) + (values.schedule != "cosine"), batch=values.batch)
+
+    entry = plan(text)
+    rounds, cases = run(entry, outcome)
+    assert len(cases) == entry.total == 2 * (12 + 2 + 2)
+    extra = [case.hyperparameters for new in rounds[1:3] for case in new if case.optimizer == "sgd"]
+    assert {(values.batch, values.schedule) for values in extra} == {(32, "cosine")}
+    assert {values.lr for values in extra} == {0.141421, 0.282843}
+    winners = {case.optimizer: (case.hyperparameters, case.on_edge) for case in rounds[-1]}
+    assert [(values.batch, values.schedule, edge) for values, edge in winners.values()] == [
+        (32, "cosine", False),
+        (64, "cosine", False),
+    ]
+
+
+def test_steps_follow_from_epochs_role_and_batch():
+    text = SECTION.replace("lr = [0.01, 0.1, 1.0]", "lr = [0.01, 0.1, 1.0]\nbatch = 100")
+    _, cases = run(plan(text))
+    found = {(case.optimizer, case.role): case.steps for case in cases}
+    assert found == {("sgd", "tuning"): 6, ("kfc", "tuning"): 9, ("sgd", "report"): 16, ("kfc", "report"): 27}
+    short = plan(SECTION.replace("tuning_epochs = 0.5", "tuning_epochs = 0.001"))
+    assert {case.steps for case in short.due({})} == {1}
+
+
+def test_tuning_is_as_long_as_the_report_unless_it_is_said():
+    assert {case.steps for case in plan(SECTION.replace("tuning_epochs = 0.5\n", "")).due({})} == {27}
+
+
+def test_defaults_by_optimizer():
+    """KFC-pre clips at 0.3 and initialises; what an optimizer has not is no key of it."""
+    tables = "".join(
+        f'[[optimizer]]\nname = "{name}"\nlr = 0.1\n' + ("damping = 0.1\n" if kind.natural else "")
+        for name, kind in OPTIMIZERS.items()
+    )
+    entry = plan(SETTLED[: SETTLED.index("[[optimizer]]")] + tables)
+    cases = {case.optimizer: case for case in entry.due({})}
+    assert set(cases) == set(OPTIMIZERS)
+    assert {name: (case.clip, case.initialize) for name, case in cases.items() if case.clip or case.initialize} == {
+        "kfc_pre": (0.3, True)
+    }
+    momenta = {name: case.hyperparameters.momentum for name, case in cases.items()}
+    assert {name: mu for name, mu in momenta.items() if mu != 0.9} == {"muon": 0.95, "adagrad": 0.0, "rmsprop": 0.0}
+
+
+def test_clipping_initialisation_and_averaging_are_read():
+    text = SECTION.replace("lr = [0.01]", "lr = [0.01]\nclip = 0.1\ninitialize = true").replace(
+        "evaluations = 2", "evaluations = 2\naveraging = 0.5"
+    )
+    cases = plan(text).due({})
+    assert {(case.optimizer, case.clip, case.initialize) for case in cases} == {
+        ("sgd", None, False),
+        ("kfc", 0.1, True),
+    }
+    assert {case.setting.averaging for case in cases} == {0.5}
+
+
+def test_data_that_is_not_there_is_told_before_anything_runs(monkeypatch):
+    def absent():
+        raise UserError("digits: no data in nowhere")
+
+    monkeypatch.setitem(PROBLEMS, "digits", dataclasses.replace(PROBLEMS["digits"], check=absent))
+    with pytest.raises(UserError, match="no data in nowhere"):
+        plan()
+
+
+@pytest.mark.parametrize(
+    "change", [("lr = [0.01]", "lr = 0.01"), ("lr = [0.01]", "lr = [0.01]\nmomentum = 0.9\nbatch = 64")]
+)
 def test_ways_to_say_the_same(change):
     assert [case.case_id for case in plan(SECTION.replace(*change)).due({})] == [
         case.case_id for case in plan().due({})
@@ -190,7 +291,23 @@ MISTAKES = {
     "network": (('network = "digits_small"', 'network = "cifar10"'), "does not take the images"),
     "extra": (("extra_trials = 2", "extra_trials = -1"), "extra_trials = -1 must not be negative"),
     "batch": (("batch = 64", "batch = 1198"), "batch = 1198 must be at most the 1197 training images of 'digits'"),
-    "steps": (("steps = 20", "steps = 0"), "steps = 0 must be at least 1"),
+    "batches": (("lr = [0.01]", "lr = [0.01]\nbatch = [64, 1198]"), r"2: batch = 1198 must be at most the 1197"),
+    "no-batch": (("lr = [0.01]", "lr = [0.01]\nbatch = 0"), "batch = 0 must be at least 1"),
+    "epochs": (("epochs = 1.5", "epochs = 0.0"), "epochs = 0.0 must be positive"),
+    "tuning-epochs": (("tuning_epochs = 0.5", "tuning_epochs = -1"), "tuning_epochs = -1.0 must be positive"),
+    "evaluations": (("evaluations = 2", "evaluations = 0"), "evaluations = 0 must be at least 1"),
+    "steps": (("epochs = 1.5", "epochs = 1.5\nsteps = 20"), "unknown key 'steps'"),
+    "averaging": (("batch = 64", "batch = 64\naveraging = 0.0"), "averaging = 0.0 must be positive"),
+    "schedule": (("lr = [0.01]", 'lr = [0.01]\nschedule = "step"'), "schedule 'step' is not one of constant, linear"),
+    "clip": (("lr = [0.01]", "lr = [0.01]\nclip = 0.0"), "clip = 0.0 must be positive"),
+    "sgd-clips": (("lr = [0.01, 0.1, 1.0]", "lr = [0.01, 0.1, 1.0]\nclip = 0.3"), "1: unknown key 'clip'"),
+    "initialize": (("lr = [0.01]", "lr = [0.01]\ninitialize = 1"), "initialize = 1 must be of type bool"),
+    "adagrad": (('name = "sgd"', 'name = "adagrad"\nmomentum = 0.9'), "unknown key 'momentum'"),
+    "problem": (('problem = "digits"', 'problem = "digit"'), "did you mean 'digits'"),
+    "nothing-refined": (
+        ("lr = [0.01]\ndamping = [0.01, 0.1, 1.0]", "lr = 0.01\ndamping = 0.1\nbatch = [16, 32, 64]"),
+        "extra_trials = 2 has nothing to refine of kfc",
+    ),
 }
 
 

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from kfc_bench.experiments.convergence import CONVERGENCE, training
-from kfc_bench.experiments.convergence.plan import OPTIMIZERS
+from kfc_bench.experiments.convergence import CONVERGENCE, evaluation, training
+from kfc_bench.experiments.convergence.optimizers import OPTIMIZERS
 from kfc_bench.experiments.convergence.training import open_trial
 from kfc_bench.experiments.convergence.trial import Hyperparameters, Setting, Target, TrialCase
 from tests.experiments.cost_cases import journalled
@@ -14,23 +14,48 @@ from tests.experiments.cost_cases import journalled
 SETTING = Setting(
     problem="digits",
     network="digits_small",
-    batch=64,
-    steps=20,
-    evaluate_every=8,
+    epochs=20 / 18,
+    tuning_epochs=20 / 18,
+    evaluations=2,
     target=Target("error", 0.8),
     fisher="mc",
     statistics_every=5,
     inverses_every=10,
+    averaging=None,
     device="cpu",
 )
+STEPS_PER_EPOCH = 1197 // 64
 CURVE_TIMES = {"seconds"}
 every_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS)
 
 
-def trial_case(optimizer="sgd", *, role="report", lr=0.05, seed=1, **setting):
-    damping = None if optimizer == "sgd" else 0.1
-    values = Hyperparameters(lr, 0.9, damping, 0.0)
-    return TrialCase(dataclasses.replace(SETTING, **setting), optimizer, values, role, 0, seed, False, 60.0)
+def trial_case(
+    optimizer="sgd",
+    *,
+    role="report",
+    lr=0.05,
+    seed=1,
+    steps=20,
+    batch=64,
+    schedule="constant",
+    initialize=None,
+    **setting,
+):
+    kind = OPTIMIZERS[optimizer]
+    values = Hyperparameters(lr, kind.momentum or 0.0, 0.1 if kind.natural else None, 0.0, batch, schedule)
+    return TrialCase(
+        setting=dataclasses.replace(SETTING, **setting),
+        optimizer=optimizer,
+        hyperparameters=values,
+        clip=kind.clip,
+        initialize=kind.initialize if initialize is None else initialize,
+        steps=steps,
+        role=role,
+        trial=0,
+        seed=seed,
+        on_edge=False,
+        timeout_s=60.0,
+    )
 
 
 def trained(case):
@@ -45,10 +70,11 @@ def untimed(record):
 
 @every_optimizer
 def test_a_seed_gives_the_same_curve_bit_for_bit(optimizer):
-    first, second = trained(trial_case(optimizer)), trained(trial_case(optimizer))
+    lr = {"rmsprop": 0.005}.get(optimizer, 0.05)
+    first, second = trained(trial_case(optimizer, lr=lr)), trained(trial_case(optimizer, lr=lr))
     assert first["status"] == "ok", first["reason"]
     assert untimed(first) == untimed(second)
-    assert [point["step"] for point in first["curve"]] == [0, 8, 16, 20]
+    assert [point["step"] for point in first["curve"]] == [0, 9, 18, 20]
     assert first["curve"][-1]["train_loss"] < first["curve"][0]["train_loss"]
     assert json.loads(json.dumps(first)) == first
 
@@ -80,9 +106,12 @@ class Clockwork:
     def __init__(self, monkeypatch):
         self.now = 0.0
         monkeypatch.setattr(training.time, "perf_counter", lambda: self.now)
-        monkeypatch.setattr(training, "_evaluate", self.slow(training._evaluate, 1000.0))
-        trainer = training._trainer
-        monkeypatch.setattr(training, "_trainer", lambda *arguments: self.slow(trainer(*arguments), 1.0))
+        monkeypatch.setattr(evaluation, "evaluate", self.slow(evaluation.evaluate, 1000.0))
+        monkeypatch.setattr(training.Stepper, "step", self.slow(training.Stepper.step, 1.0))
+        monkeypatch.setattr(training.Stepper, "initialize", self.slow(training.Stepper.initialize, 5.0))
+        monkeypatch.setattr(
+            training.AveragedModel, "update_parameters", self.slow(training.AveragedModel.update_parameters, 0.5)
+        )
 
     def slow(self, function, seconds):
         def slowed(*arguments):
@@ -92,32 +121,31 @@ class Clockwork:
         return slowed
 
 
-def test_evaluation_is_not_in_the_seconds(monkeypatch):
+def test_steps_and_initialisation_and_averaging_are_in_the_seconds_and_evaluation_is_not(monkeypatch):
     Clockwork(monkeypatch)
-    record = trained(trial_case())
-    assert [point["seconds"] for point in record["curve"]] == [0, 8, 16, 20]
-    assert record["seconds"] == 20
-    assert record["seconds_to_target"] == record["steps_to_target"]
+    monkeypatch.setattr(training, "CHECKPOINT_S", math.inf)
+    record = trained(trial_case(averaging=1.0))
+    assert [point["seconds"] for point in record["curve"]] == [0, 5 + 9 * 1.5, 5 + 18 * 1.5, 5 + 20 * 1.5]
+    assert record["seconds"] == 35
 
 
-def test_tuning_never_sees_the_test_images(monkeypatch):
-    seen = []
-    evaluate = training._evaluate
+@pytest.mark.parametrize(("role", "others"), [("tuning", "test"), ("report", "validation")])
+def test_tuning_never_sees_the_test_images_nor_a_report_the_validation_images(monkeypatch, role, others):
+    data, seen = training.problem_data("digits", "cpu"), []
+    test = dataclasses.replace(data.test, images=data.test.images[:250], labels=data.test.labels[:250])
+    monkeypatch.setattr(training, "problem_data", lambda *_: dataclasses.replace(data, test=test))
+    evaluate = evaluation.evaluate
 
     def spy(model, split):
         seen.append(len(split.labels))
         return evaluate(model, split)
 
-    data = training._data("digits", "cpu")
-    test = dataclasses.replace(data.test, images=data.test.images[:250], labels=data.test.labels[:250])
-    monkeypatch.setattr(training, "_data", lambda *_: dataclasses.replace(data, test=test))
-    monkeypatch.setattr(training, "_evaluate", spy)
-    record = trained(trial_case(role="tuning"))
-    assert set(seen) == {1197, 300}
-    assert all(point["test_loss"] is point["test_error"] is None for point in record["curve"])
-    assert record["final_test_error"] is None
-    trained(trial_case(role="report"))
-    assert set(seen) == {1197, 300, 250}
+    monkeypatch.setattr(evaluation, "evaluate", spy)
+    monkeypatch.setattr(evaluation, "TRAIN_EVALUATED", 1000)
+    record = trained(trial_case(role=role))
+    assert set(seen) == {1000, {"tuning": 300, "report": 250}[role]}
+    assert all(point[f"{others}_loss"] is point[f"{others}_error"] is None for point in record["curve"])
+    assert record[f"final_{others}_error"] is None
 
 
 @pytest.mark.parametrize(("role", "split"), [("tuning", "validation"), ("report", "test")])
@@ -158,9 +186,9 @@ def test_a_huge_learning_rate_diverges_with_a_reason(optimizer, periods):
     ids=["lost what it learned", "lost some of it", "slow", "never learned"],
 )
 def test_a_network_that_collapses_has_diverged(monkeypatch, losses, status):
-    values = iter(loss for loss in losses for _ in range(3))
-    monkeypatch.setattr(training, "_evaluate", lambda *_: (next(values), 0.05))
-    record = trained(trial_case(steps=2, evaluate_every=1))
+    values = iter(loss for loss in losses for _ in range(2))
+    monkeypatch.setattr(evaluation, "evaluate", lambda *_: (next(values), 0.05))
+    record = trained(trial_case(steps=2, evaluations=STEPS_PER_EPOCH))
     assert record["status"] == status
     if status == "diverged":
         assert record["steps_to_target"] is record["final_test_error"] is None
@@ -168,10 +196,10 @@ def test_a_network_that_collapses_has_diverged(monkeypatch, losses, status):
 
 
 def test_a_validation_loss_that_overflows_has_diverged(monkeypatch):
-    evaluate = training._evaluate
+    evaluate = evaluation.evaluate
     monkeypatch.setattr(
-        training,
-        "_evaluate",
+        evaluation,
+        "evaluate",
         lambda model, split: (math.inf, 0.9) if len(split.labels) == 300 else evaluate(model, split),
     )
     record = trained(trial_case(role="tuning"))
@@ -180,7 +208,7 @@ def test_a_validation_loss_that_overflows_has_diverged(monkeypatch):
 
 
 def test_an_epoch_is_all_training_images():
-    record = trained(trial_case(batch=1197, steps=2, evaluate_every=1))
+    record = trained(trial_case(batch=1197, steps=2, evaluations=1))
     assert [point["epoch"] for point in record["curve"]] == [0, 1, 2]
 
 
@@ -192,6 +220,10 @@ def test_parameters_tell_trials_apart():
         trial_case(seed=2),
         trial_case(role="tuning"),
         trial_case(steps=21),
+        trial_case(batch=32),
+        trial_case(schedule="cosine"),
+        trial_case(averaging=1.0),
+        trial_case("kfc", initialize=True),
         trial_case(target=Target("loss", 0.8)),
     ]
     assert len({entry.case_id for entry in [case, *changed]}) == 1 + len(changed)

@@ -8,18 +8,18 @@ LR = Axis("lr", (0.01, 0.1, 1.0))
 MOMENTUM = Axis("momentum", (0.5, 0.9))
 FIXED = Axis("weight_decay", (0.0,))
 DAMPING = Axis("damping", (1e-3, 1e-2))
+BATCH = Axis("batch", (32, 64, 128))
+SCHEDULE = Axis("schedule", ("constant", "cosine"))
 
 
 def scored(axes, best, **others):
     """Score the grid by distance from one point, on the axes' own scales."""
-    return {point: (distance(axes, point, best), 0.0) for point in grid(axes)} | others
+    return {point: (distance(axes, point, best), float(point != best)) for point in grid(axes)} | others
 
 
 def distance(axes, point, best):
     return sum(
-        abs(axis.to_log(a) - axis.to_log(b))
-        for axis, a, b in zip(axes, point, best, strict=True)
-        if len(axis.values) > 1
+        abs(axis.to_log(a) - axis.to_log(b)) for axis, a, b in zip(axes, point, best, strict=True) if axis.is_refined
     )
 
 
@@ -32,6 +32,7 @@ PROPOSALS = {
     "momentum-stops-at-zero": ((MOMENTUM,), (0.5,), (0.0,)),
     "fixed-axes-stay": ((LR, Axis("momentum", (0.9,)), FIXED), (1.0, 0.9, 0.0), (10.0, 0.9, 0.0)),
     "edges-first": ((LR, DAMPING), (0.1, 1e-2), (0.1, 0.1)),
+    "choices-stay": ((BATCH, LR, SCHEDULE), (128, 1.0, "cosine"), (128, 10.0, "cosine")),
     "two-edges-in-turn": ((LR, DAMPING), (1.0, 1e-2), (10.0, 1e-2)),
 }
 
@@ -39,13 +40,22 @@ PROPOSALS = {
 @pytest.mark.parametrize("case", PROPOSALS)
 def test_propose(case):
     axes, best, expected = PROPOSALS[case]
-    assert propose(axes, scored(axes, best)) == pytest.approx(expected, rel=1e-5)
+    for found, value in zip(propose(axes, scored(axes, best)), expected, strict=True):
+        assert found == (value if isinstance(value, str) else pytest.approx(value, rel=1e-5))
 
 
 def test_nothing_swept_proposes_nothing():
     axes = (Axis("lr", (0.1,)), FIXED)
     assert propose(axes, {(0.1, 0.0): (3, 0.1)}) is None
     assert not is_on_edge(axes, {(0.1, 0.0): (3, 0.1)})
+
+
+def test_choices_alone_propose_nothing_and_have_no_edge():
+    axes = (BATCH, SCHEDULE, FIXED)
+    tried = scored(axes, (128, "cosine", 0.0))
+    assert winner(tried) == (128, "cosine", 0.0)
+    assert propose(axes, tried) is None
+    assert not is_on_edge(axes, tried)
 
 
 @pytest.mark.parametrize("best", [(0.01, 0.5), (1.0, 0.9), (0.1, 0.9), (30.0, 0.99), (1e-4, 0.2)], ids=str)

@@ -11,8 +11,8 @@ device = "cpu"
 problem = "digits"
 network = "digits"
 batch = 64
-steps = 12
-evaluate_every = 6
+epochs = 0.6
+evaluations = 3
 target = { metric = "error", value = 0.03 }
 tuning_seed = 0
 extra_trials = 1
@@ -127,7 +127,7 @@ BAD = {
     "a seed twice": (TRIALS.replace("[1, 2]", "[1, 1]"), ["seeds = [1, 1]", "twice"]),
     "negative extra trials": (TRIALS.replace("extra_trials = 1", "extra_trials = -1"), ["extra_trials = -1"]),
     "an optimizer twice": (TRIALS + TRIALS[TRIALS.rindex("[[") :], ["listed twice", "kfc, kfc"]),
-    "unknown optimizer": (TRIALS.replace('"kfc"', '"adam"'), ["[[optimizer]] 2", "name 'adam'"]),
+    "unknown optimizer": (TRIALS.replace('"kfc"', '"lion"'), ["[[optimizer]] 2", "name 'lion'"]),
     "no optimizer": (TRIALS[: TRIALS.index("[[")], ["key 'optimizer' is missing"]),
     "damping for SGD": (
         TRIALS.replace("[0.1, 0.3]", "0.1\ndamping = 0.1"),
@@ -138,7 +138,7 @@ BAD = {
     "momentum 1": (TRIALS + "momentum = 1", ["momentum", "[0, 1)"]),
     "tuned weight decay": (TRIALS + "weight_decay = [0.0, 0.1]", ["weight_decay is one number"]),
     "negative weight decay": (TRIALS + "weight_decay = -0.1", ["weight_decay is one number, at least 0"]),
-    "no steps": (TRIALS.replace("steps = 12", "steps = 0"), ["steps = 0"]),
+    "no epochs": (TRIALS.replace("epochs = 0.6", "epochs = 0"), ["epochs = 0"]),
     "unknown problem": (TRIALS.replace('problem = "digits"', 'problem = "mnist"'), ["problem 'mnist'"]),
     "images of another size": (
         TRIALS.replace('network = "digits"', 'network = "cifar10"'),

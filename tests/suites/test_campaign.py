@@ -47,7 +47,7 @@ SHRUNK = [
     (r"(?m)^energy = true$", "energy = false"),
     (r"_channels = (32|64|128|256|512)\b", lambda found: f"_channels = {int(found[1]) // 32}"),
     (r"size = (56|28)\b", "size = 8"),
-    (r"(?m)^steps = .+$", "steps = 12"),
+    (r"(?m)^epochs = .+$", "epochs = 0.7"),
     (r'"resnet18"', '"digits"'),
     (r"(?m)^seeds = .+$", "seeds = [1]"),
     (r"(?m)^time_limit_s = .+$", ""),

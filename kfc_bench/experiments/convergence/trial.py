@@ -18,7 +18,7 @@ class Hyperparameters:
 
     Attributes:
         lr: Learning rate, at first.
-        momentum: mu; Adam's beta_1.
+        momentum: mu; Adam's beta_1; 0 of Adagrad, which has none.
         damping: gamma; None for optimizers without curvature.
         weight_decay: lambda, the coefficient of the l2 term; of AdamW and Muon what they subtract beside the gradient.
         batch: Examples per step.
@@ -86,11 +86,12 @@ class TrialCase(Case):
         optimizer: A key of `OPTIMIZERS`.
         hyperparameters: Its own.
         clip: C of the natural gradient's clipping; None for none.
+        initialize: Whether natural gradient takes its statistics from the full training set at first.
         steps: Its length, by its role's epochs and its batch.
         role: ``"tuning"`` (validation data) or ``"report"`` (test data, seeds that tuning never saw).
         trial: Number among the optimizer's trials of this role, from 0.
         seed: Of initialisation, order of the data and sampled labels.
-        on_edge: For a report, whether the winner still lies on the edge of what was tried.
+        on_edge: For a report, whether the winner still lies on the edge of what was tried; None where nothing was.
         timeout_s: Seconds without a sign of life before the trial is given up.
     """
 
@@ -98,11 +99,12 @@ class TrialCase(Case):
     optimizer: str
     hyperparameters: Hyperparameters
     clip: float | None
+    initialize: bool
     steps: int
     role: Role
     trial: int
     seed: int
-    on_edge: bool
+    on_edge: bool | None
     timeout_s: float
     memory_limit_bytes: int | None = None
     experiment: str = field(default="convergence", init=False)
@@ -114,6 +116,7 @@ class TrialCase(Case):
             "optimizer": self.optimizer,
             "hyperparameters": asdict(self.hyperparameters),
             "clip": self.clip,
+            "initialize": self.initialize,
             "steps": self.steps,
             "role": self.role,
             "seed": self.seed,

@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-Point = tuple[float, ...]
+Value = float | str
+Point = tuple[Value, ...]
 Score = tuple[float, float]
-"""Steps to the target (infinite if never reached) and, between equals, the last validation loss."""
+"""Examples to the target (infinite if never reached) and, between equals, the last validation loss."""
 
 WORST: Score = (math.inf, math.inf)
 DIGITS = 6
+CHOICES = ("batch", "schedule")
+"""Axes that are never widened or halved: only what the suite declares is tried."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,16 @@ class Axis:
     """
 
     name: str
-    values: tuple[float, ...]
+    values: tuple[Value, ...]
 
-    def to_log(self, value: float) -> float:
+    @property
+    def is_refined(self) -> bool:
+        """Whether further trials may lie between its values or beyond them."""
+        return len(self.values) > 1 and self.name not in CHOICES
+
+    def to_log(self, value: Value) -> float:
         """Map a value to the scale on which steps are even: the logarithm, of 1 - mu for momentum."""
-        return -math.log(1 - value) if self.name == "momentum" else math.log(value)
+        return -math.log(1 - float(value)) if self.name == "momentum" else math.log(float(value))
 
     def from_log(self, position: float) -> float:
         """Map back, to six significant digits; momentum stops at 0."""
@@ -50,8 +58,8 @@ def _neighbours(axis: Axis, index: int, best: Point, tried: Mapping[Point, Score
     return below, above
 
 
-def _swept(axes: Sequence[Axis]) -> list[tuple[int, Axis]]:
-    return [(index, axis) for index, axis in enumerate(axes) if len(axis.values) > 1]
+def _refined(axes: Sequence[Axis]) -> list[tuple[int, Axis]]:
+    return [(index, axis) for index, axis in enumerate(axes) if axis.is_refined]
 
 
 def _with(point: Point, index: int, value: float) -> Point:
@@ -64,11 +72,11 @@ def winner(tried: Mapping[Point, Score]) -> Point:
 
 
 def is_on_edge(axes: Sequence[Axis], tried: Mapping[Point, Score]) -> bool:
-    """Tell whether the winner has an extreme value on any swept axis, so that a better one may lie beyond."""
+    """Tell whether the winner has an extreme value on any refined axis, so that a better one may lie beyond."""
     best = winner(tried)
-    for index, axis in _swept(axes):
+    for index, axis in _refined(axes):
         below, above = _neighbours(axis, index, best, tried)
-        if above is None or (below is None and best[index] > 0):
+        if above is None or (below is None and float(best[index]) > 0):
             return True
     return False
 
@@ -81,13 +89,13 @@ def propose(axes: Sequence[Axis], tried: Mapping[Point, Score]) -> Point | None:
         tried: Scores by point, at least the grid's.
 
     Returns:
-        A point not tried yet; None where nothing is swept.
+        A point not tried yet; None where no axis is refined.
     """
     best = winner(tried)
-    swept = _swept(axes)
+    refined = _refined(axes)
     edges: list[Point] = []
     halves: list[tuple[float, Point]] = []
-    for index, axis in swept:
+    for index, axis in refined:
         here = axis.to_log(best[index])
         below, above = _neighbours(axis, index, best, tried)
         if below is None and above is not None:
