@@ -232,14 +232,15 @@ def test_defaults_by_optimizer():
 
 def test_clipping_initialisation_and_averaging_are_read():
     text = SECTION.replace("lr = [0.01]", "lr = [0.01]\nclip = 0.1\ninitialize = true").replace(
-        "evaluations = 2", "evaluations = 2\naveraging = 0.5"
+        "evaluations = 2", 'evaluations = 2\naveraging = 0.5\ninitial_examples = 100\nlayout = "channels_last"'
     )
     cases = plan(text).due({})
     assert {(case.optimizer, case.clip, case.initialize) for case in cases} == {
         ("sgd", None, False),
         ("kfc", 0.1, True),
     }
-    assert {case.setting.averaging for case in cases} == {0.5}
+    settings = {case.setting for case in cases}
+    assert {(one.averaging, one.initial_examples, one.layout) for one in settings} == {(0.5, 100, "channels_last")}
 
 
 def test_data_that_is_not_there_is_told_before_anything_runs(monkeypatch):
@@ -298,6 +299,8 @@ MISTAKES = {
     "evaluations": (("evaluations = 2", "evaluations = 0"), "evaluations = 0 must be at least 1"),
     "steps": (("epochs = 1.5", "epochs = 1.5\nsteps = 20"), "unknown key 'steps'"),
     "averaging": (("batch = 64", "batch = 64\naveraging = 0.0"), "averaging = 0.0 must be positive"),
+    "initial": (("batch = 64", "batch = 64\ninitial_examples = 0"), "initial_examples = 0 must be at least 1"),
+    "layout": (("batch = 64", 'batch = 64\nlayout = "nchw"'), "layout 'nchw' is not one of contiguous, channels_last"),
     "schedule": (("lr = [0.01]", 'lr = [0.01]\nschedule = "step"'), "schedule 'step' is not one of constant, linear"),
     "clip": (("lr = [0.01]", "lr = [0.01]\nclip = 0.0"), "clip = 0.0 must be positive"),
     "sgd-clips": (("lr = [0.01, 0.1, 1.0]", "lr = [0.01, 0.1, 1.0]\nclip = 0.3"), "1: unknown key 'clip'"),

@@ -2,6 +2,7 @@
 
 import io
 import math
+from itertools import islice
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from kfc_bench.experiments.convergence.training import Trial, open_trial
 from kfc_bench.experiments.convergence.tuning import WORST
 from kfc_bench.experiments.trained import fresh_network, problem_data
 from kfc_bench.optim import KFCPre
+from kfc_bench.problems.images import Split
 from kfc_bench.problems.networks import NETWORKS, Network
 from tests.experiments.cost_cases import journalled
 from tests.experiments.test_trial import trained, trial_case, untimed
@@ -172,6 +174,32 @@ def test_a_view_is_of_the_same_storage():
     muon = WeightMuon([weight], 0.1, momentum=0.9, weight_decay=0.0)
     (view,) = muon.param_groups[0]["params"]
     assert (view.shape, view.data_ptr()) == ((4, 12), weight.data_ptr())
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "muon", "kfc_pre"])
+def test_the_layout_in_memory_changes_no_step(optimizer):
+    stream = list(islice(batches(problem_data("digits", "cpu").train, 64, 1), 3))
+    weights = []
+    for form in (torch.contiguous_format, torch.channels_last):
+        model = fresh_network("digits", 1, "cpu").double().to(memory_format=form)
+        stepper = Stepper(trial_case(optimizer, network="digits", lr=0.01), model)
+        for images, labels in stream:
+            stepper.step(images.double(), labels)
+        weights.append(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]))
+    # Muon's iterations run in bfloat16, whatever the weights are.
+    torch.testing.assert_close(*weights, **({"rtol": 0, "atol": 2e-3} if optimizer == "muon" else {}))
+
+
+def test_first_statistics_may_be_of_the_first_images_alone():
+    data, found = problem_data("digits", "cpu").train, []
+    for case, split in (
+        (trial_case("kfc_pre", initial_examples=100), data),
+        (trial_case("kfc_pre"), Split(data.images[:100], data.labels[:100])),
+    ):
+        stepper = Stepper(case, fresh_network("digits_small", 1, "cpu"))
+        stepper.initialize(split)
+        found.append(stepper.optimizers[0].curvature.parts[0][0].statistics[0][0])
+    assert torch.equal(*found)
 
 
 def test_kfc_pre_starts_from_the_statistics_of_all_training_images():

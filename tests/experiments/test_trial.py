@@ -22,6 +22,8 @@ SETTING = Setting(
     statistics_every=5,
     inverses_every=10,
     averaging=None,
+    initial_examples=None,
+    layout="contiguous",
     device="cpu",
 )
 STEPS_PER_EPOCH = 1197 // 64

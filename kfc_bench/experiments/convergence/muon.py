@@ -11,10 +11,11 @@ from torch import Tensor, nn
 class WeightMuon(torch.optim.Muon):
     """``torch.optim.Muon``, which takes matrices alone, on weights ``[K, ...]`` seen as matrices ``[K, D]``.
 
-    Each parameter of it is a view of a weight, of the same storage; its gradient is the view of the weight's.
+    Each parameter of it is a view of a weight, of the same storage; its gradient is the view of the weight's. Columns
+    are in the order in which the weight lies in memory, which makes no difference to an orthogonalisation.
 
     Args:
-        weights: Contiguous, each of two dimensions or more.
+        weights: Contiguous or channels last, each of two dimensions or more.
         lr: Learning rate, multiplied with 0.2 sqrt(max(K, D)): updates as large as AdamW's, so that the two can share
             one rate (``adjust_lr_fn="match_rms_adamw"``).
         momentum: mu, of Nesterov's kind.
@@ -23,7 +24,7 @@ class WeightMuon(torch.optim.Muon):
 
     def __init__(self, weights: Sequence[Tensor], lr: float, *, momentum: float, weight_decay: float) -> None:
         self._weights = tuple(weights)
-        self._views = [nn.Parameter(weight.detach().view(len(weight), -1)) for weight in weights]
+        self._views = [nn.Parameter(_as_matrix(weight.detach(), weight)) for weight in weights]
         super().__init__(
             self._views, lr=lr, momentum=momentum, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
         )
@@ -37,8 +38,13 @@ class WeightMuon(torch.optim.Muon):
     def step(self) -> None:  # type: ignore[override]
         """Give the views the weights' gradients, and take a step."""
         for view, weight in zip(self._views, self._weights, strict=True):
-            view.grad = None if weight.grad is None else weight.grad.view_as(view)
+            view.grad = None if weight.grad is None else _as_matrix(weight.grad, weight)
         super().step()  # type: ignore[no-untyped-call]
+
+
+def _as_matrix(tensor: Tensor, weight: Tensor) -> Tensor:
+    """View a weight or its gradient as ``[K, D]``, columns in the order of the weight's memory."""
+    return tensor.flatten(1) if weight.is_contiguous() else tensor.movedim(1, -1).flatten(1)
 
 
 def hidden_weights(model: nn.Module) -> list[Tensor]:

@@ -8,7 +8,7 @@ from kfc_bench.curvature.likelihoods import FISHERS
 from kfc_bench.errors import UserError
 from kfc_bench.experiments.convergence.optimizers import OPTIMIZERS
 from kfc_bench.experiments.convergence.plan import Contestant, ConvergencePlan, is_settled
-from kfc_bench.experiments.convergence.trial import Metric, Schedule, Setting, Target
+from kfc_bench.experiments.convergence.trial import Layout, Metric, Schedule, Setting, Target
 from kfc_bench.experiments.convergence.tuning import Axis, grid
 from kfc_bench.experiments.table import Table
 from kfc_bench.problems.datasets import PROBLEMS
@@ -59,6 +59,7 @@ def _setting(section: Table, device: str) -> Setting:
     target = Table(section.take("target", dict), f"{section.where} target")
     epochs = section.positive("epochs", section.take("epochs", float))
     averaged = "averaging" in section
+    in_part = "initial_examples" in section
     setting = Setting(
         problem=problem,
         network=network,
@@ -73,6 +74,10 @@ def _setting(section: Table, device: str) -> Setting:
         statistics_every=section.positive("statistics_every", section.take("statistics_every", int, 10)),
         inverses_every=section.positive("inverses_every", section.take("inverses_every", int, 20)),
         averaging=section.positive("averaging", section.take("averaging", float)) if averaged else None,
+        initial_examples=section.positive("initial_examples", section.take("initial_examples", int))
+        if in_part
+        else None,
+        layout=cast("Layout", section.choice("layout", get_args(Layout), "contiguous")),
         device=device,
     )
     target.done()

@@ -41,7 +41,7 @@ class Stepper:
         self._natural = natural[0] if natural else None
 
     def initialize(self, split: Split) -> None:
-        """Estimate the statistics on all training images, as Algorithm 1 does before its first step.
+        """Estimate the statistics before the first step, on all training images (Algorithm 1) or the first ones.
 
         Args:
             split: The training images.
@@ -51,8 +51,8 @@ class Stepper:
         """
         if self._natural is None or not self._case.initialize:
             return
-        batch = self._case.hyperparameters.batch
-        loader = zip(split.images.split(batch), split.labels.split(batch), strict=True)
+        batch, first = self._case.hyperparameters.batch, slice(self._case.setting.initial_examples)
+        loader = zip(split.images[first].split(batch), split.labels[first].split(batch), strict=True)
         self._natural.initialize(loader, loss_function=functional.cross_entropy)
 
     def step(self, images: Tensor, labels: Tensor) -> float:

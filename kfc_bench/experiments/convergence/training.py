@@ -8,6 +8,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -59,7 +60,7 @@ class Trial:
         self._data = problem_data(setting.problem, setting.device)
         self._steps_per_epoch = len(self._data.train.labels) // case.hyperparameters.batch
         self._evaluated = evaluated_steps(case, self._steps_per_epoch)
-        self._model = fresh_network(setting.network, case.seed, setting.device)
+        self._model = _network(case)
         self._averaged: AveragedModel | None = None
         if setting.averaging is not None:
             xi = math.exp(-1 / (setting.averaging * self._steps_per_epoch))
@@ -150,6 +151,13 @@ class Trial:
         }
 
 
+def _network(case: TrialCase) -> nn.Module:
+    setting = case.setting
+    network = fresh_network(setting.network, case.seed, setting.device)
+    form = torch.channels_last if setting.layout == "channels_last" else torch.contiguous_format
+    return network.to(memory_format=form)  # type: ignore[call-overload]
+
+
 def open_trial(case: TrialCase) -> Trial:
     """Prepare a trial: load the data, and take a few steps on a network that is thrown away.
 
@@ -162,7 +170,7 @@ def open_trial(case: TrialCase) -> Trial:
     set_precision("ieee")
     setting = case.setting
     data = problem_data(setting.problem, setting.device)
-    stepper = Stepper(case, fresh_network(setting.network, case.seed, setting.device))
+    stepper = Stepper(case, _network(case))
     stream = batches(data.train, case.hyperparameters.batch, case.seed)
     with suppress(*DIVERGENCE):
         for images, labels in islice(stream, min(WARM_UP_STEPS, case.steps)):

@@ -10,6 +10,7 @@ from kfc_bench.experiments.base import Case
 Role = Literal["tuning", "report"]
 Metric = Literal["error", "loss"]
 Schedule = Literal["constant", "linear", "cosine"]
+Layout = Literal["contiguous", "channels_last"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class Setting:
         statistics_every: Steps between statistics.
         inverses_every: Steps between inverses.
         averaging: Timescale of iterate averaging in epochs, for all optimizers alike; None to evaluate the iterate.
+        initial_examples: Training images that first statistics are taken from; None for all, as in Algorithm 1.
+        layout: In which order networks keep the numbers of their weights and maps.
         device: ``"cpu"`` or ``"cuda"``.
     """
 
@@ -74,6 +77,8 @@ class Setting:
     statistics_every: int
     inverses_every: int
     averaging: float | None
+    initial_examples: int | None
+    layout: Layout
     device: str
 
 
