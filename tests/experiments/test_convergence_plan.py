@@ -243,6 +243,14 @@ def test_clipping_initialisation_and_averaging_are_read():
     assert {(one.averaging, one.initial_examples, one.layout) for one in settings} == {(0.5, 100, "channels_last")}
 
 
+def test_without_seeds_a_section_searches_and_reports_nothing():
+    entry = plan(SECTION.replace("seeds = [1, 2]\n", ""))
+    assert {case.role for case in entry.due({})} == {"tuning"}
+    assert entry.total == len(entry.contestants) * entry.trials
+    with pytest.raises(UserError, match="nothing is tuned and no seeds report"):
+        plan(SETTLED.replace("seeds = [1, 2]\n", ""))
+
+
 def test_data_that_is_not_there_is_told_before_anything_runs(monkeypatch):
     def absent():
         raise UserError("digits: no data in nowhere")

@@ -55,7 +55,7 @@ class ConvergencePlan:
         train: Training images of the problem.
         extra_trials: Of each optimizer, beyond its grid.
         tuning_seed: None where `is_settled`.
-        seeds: Of the reports.
+        seeds: Of the reports; none for a search alone.
         timeout_s: Of each trial.
     """
 

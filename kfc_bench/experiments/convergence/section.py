@@ -31,7 +31,7 @@ def parse(section: Table, device: str) -> ConvergencePlan:
     """
     setting = _setting(section, device)
     batch = section.positive("batch", section.take("batch", int))
-    seeds = tuple(section.sweep("seeds", int))
+    seeds = tuple(section.sweep("seeds", int)) if "seeds" in section else ()
     extra_trials = section.take("extra_trials", int, 0)
     if extra_trials < 0:
         raise UserError(f"{section.where}: extra_trials = {extra_trials} must not be negative")
@@ -45,6 +45,8 @@ def parse(section: Table, device: str) -> ConvergencePlan:
     settled = is_settled(contestants, extra_trials)
     tuning_seed = section.take("tuning_seed", int) if "tuning_seed" in section or not settled else None
     section.done()
+    if settled and not seeds:
+        raise UserError(f"{section.where}: nothing is tuned and no seeds report; give seeds, or a grid")
     if tuning_seed in seeds:
         raise UserError(f"{section.where}: seed {tuning_seed} tunes, so it may not report; take it out of seeds")
     _check_fair(section.where, contestants, extra_trials)
