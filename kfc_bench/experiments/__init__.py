@@ -3,9 +3,16 @@
 from kfc_bench.experiments.base import Case, Experiment, Measurement, Plan, Visited
 from kfc_bench.experiments.convergence import CONVERGENCE
 from kfc_bench.experiments.cost import COST
+from kfc_bench.experiments.fidelity import FIDELITY
 from kfc_bench.experiments.inverse import INVERSE
 from kfc_bench.experiments.profile import PROFILE
 
-EXPERIMENTS: dict[str, Experiment] = {"cost": COST, "convergence": CONVERGENCE, "inverse": INVERSE, "profile": PROFILE}
+EXPERIMENTS: dict[str, Experiment] = {
+    "cost": COST,
+    "convergence": CONVERGENCE,
+    "inverse": INVERSE,
+    "profile": PROFILE,
+    "fidelity": FIDELITY,
+}
 
 __all__ = ["EXPERIMENTS", "Case", "Experiment", "Measurement", "Plan", "Visited"]

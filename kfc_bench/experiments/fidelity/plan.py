@@ -1,0 +1,79 @@
+"""From a fidelity section of a suite file to its cases."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+from kfc_bench.errors import UserError
+from kfc_bench.experiments.base import KnownCases
+from kfc_bench.experiments.fidelity.case import FidelityCase
+from kfc_bench.experiments.sweeps import swept
+from kfc_bench.experiments.table import Table
+from kfc_bench.experiments.trained import Training
+from kfc_bench.problems.datasets import PROBLEMS
+from kfc_bench.problems.networks import NETWORKS
+
+SMALL = ("digits", "digits_small", "digits_average", "fashion_small")
+"""Networks of at most 2,500 parameters, all of them in convolution and linear layers of one group."""
+
+
+def parse(section: Table, device: str) -> KnownCases:
+    """Read ``[defaults]`` and each ``[[sweep]]``.
+
+    Args:
+        section: The section.
+        device: ``"cpu"`` or ``"cuda"``.
+
+    Returns:
+        The plan, cases that stand in two sweeps once.
+
+    Raises:
+        UserError: A key or value is not one of those known, or a network does not take a problem's images.
+    """
+    return swept(section, _common, lambda table: _sweep(table, device))
+
+
+def _sweep(table: Table, device: str) -> list[FidelityCase]:
+    problem = table.choice("problem", tuple(PROBLEMS))
+    networks = table.choices("network", SMALL)
+    common = _common(table)
+    table.done()
+    for network in networks:
+        if NETWORKS[network].input_shape != PROBLEMS[problem].input_shape:
+            shapes = ["x".join(map(str, kind.input_shape)) for kind in (NETWORKS[network], PROBLEMS[problem])]
+            raise UserError(
+                f"{table.where}: network {network!r} takes images of {shapes[0]}, but those of {problem!r} are {shapes[1]}"
+            )
+    return [
+        FidelityCase(
+            Training(problem, network, seed=seed, device=device, **common["training"]),
+            epoch=epoch,
+            damping=damping,
+            **common["measured"],
+        )
+        for network, seed, epoch, damping in product(networks, *common["swept"])
+    ]
+
+
+def _common(table: Table) -> dict[str, Any]:
+    """Take the keys that defaults may have too."""
+    seeds, epochs = table.sweep("seed", int, 0), table.sweep("epoch", float)
+    if min(epochs) < 0:
+        raise UserError(f"{table.where}: epoch = {min(epochs):g} must be at least 0")
+    momentum = table.take("momentum", float, 0.9)
+    if not 0 <= momentum < 1:
+        raise UserError(f"{table.where}: momentum = {momentum:g} must be at least 0 and below 1")
+    return {
+        "swept": (seeds, epochs, [table.positive("damping", value) for value in table.sweep("damping", float)]),
+        "training": {
+            "batch": table.positive("batch", table.take("batch", int, 64)),
+            "lr": table.positive("lr", table.take("lr", float, 0.05)),
+            "momentum": momentum,
+        },
+        "measured": {
+            "examples": table.positive("examples", table.take("examples", int, 500)),
+            "kl": table.positive("kl", table.take("kl", float, 1e-3)),
+            "timeout_s": table.positive("timeout_s", table.take("timeout_s", float, 300.0)),
+        },
+    }
