@@ -7,6 +7,7 @@ from typing import Any
 
 from kfc_bench.report.contests import contest_tables
 from kfc_bench.report.coverage import missing_lines, reasons_table, sections_table
+from kfc_bench.report.fidelity import fidelity_tables
 from kfc_bench.report.files import write_text
 from kfc_bench.report.inverses import family_table, refresh_table
 from kfc_bench.report.lead import lead_tables
@@ -74,6 +75,12 @@ An inverse X of a damped matrix A is as exact as its residual is small: the norm
 Nothing is refused for being inexact here, that is what is measured. "More damping" counts matrices that were not
 positive definite in this precision, and were damped with more than was asked. Newton's iteration starts warm from the
 inverse of the refresh before, or cold."""
+
+FIDELITY = """\
+On small networks the Fisher matrix itself was formed, in float64, and every approximation written out beside it. `iad`,
+`iad_sh` and those with `plugin` exist only here: KFC's assumptions, one after the other. Errors and divergences are 0
+where an approximation is exact; traces, cosines and decreases are 1. A decrease is what a step of equal size gains, as
+a share of what the exact matrix's step gains. `docs/method.md` defines each."""
 
 CEILINGS = """\
 The best speed that this device was seen to reach in this run, over large products and over reads of memory: what "of
@@ -152,6 +159,7 @@ def render(results: Results, environment: dict[str, Any], session: Session | Non
         _section("Phases of each approximation", cost_table(results, approximations), about=PHASES),
         _section("How large a layer can be", feasible_table(results), about=SIZES),
         _section("Damped inverses", family_table(results), refresh_table(results), about=INVERSES),
+        _section("How close each approximation is to the exact Fisher", *fidelity_tables(results), about=FIDELITY),
         _section("Limits of this device", ceilings_table(results, environment), about=CEILINGS),
         _section("What did not run, and why", reasons_table(results)),
         _section("What is missing", *missing_lines(session)),

@@ -30,6 +30,7 @@ def export_csv(results: Results, folder: Path) -> list[Path]:
         "inverses": results.inverses,
         "profiles": results.profiles,
         "profile": results.profile,
+        "fidelity": results.fidelity,
         "comparison": comparison(results.cost, results.trials),
     }
     written = []

@@ -1,4 +1,4 @@
-"""The matrices of KFC's assumptions, taken one after the other (section 3, Lemma 1 and Theorem 1), and the best product."""
+"""KFC's assumptions one after the other, as matrices (Lemma 1, Theorem 1), and the best Kronecker product."""
 
 from __future__ import annotations
 

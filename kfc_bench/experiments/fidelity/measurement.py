@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from kfc_bench.curvature import LayerBatch
 from kfc_bench.curvature.exact import Exact as ExactFisher
-from kfc_bench.curvature.likelihoods import FISHERS, Fisher
+from kfc_bench.curvature.likelihoods import Fisher
 from kfc_bench.errors import UserError
 from kfc_bench.experiments.fidelity.case import FidelityCase
 from kfc_bench.experiments.fidelity.compare import Exact, compare
@@ -27,8 +28,9 @@ from kfc_bench.problems.images import Split
 from kfc_bench.results.schema import Record
 from kfc_kernels import UnsupportedError
 
+OTHERS: tuple[Fisher, ...] = ("mc", "empirical")
 SAMPLED = ("kfc", "ekfac", "block_diagonal")
-"""What is formed from Monte Carlo and true labels too, as approximations of the exact expectation."""
+"""What is formed from sampled and from true labels too, as approximations of the exact expectation."""
 
 WHOLE = "exact"
 """The matrix with its blocks between layers."""
@@ -64,15 +66,12 @@ def approximations(batches: dict[Fisher, list[LayerBatch]], index: int) -> Itera
     own = batches["type2"][index]
     for name, matrix in ladder(own):
         yield (name, "type2"), matrix
+    (block,) = dense_blocks("block_diagonal", [own])
+    yield ("nearest_kronecker", "type2"), nearest_kronecker(block, own.geometry.out_channels)
     for name in DENSE:
         yield (name, "type2"), dense_blocks(name, [own])[0]
-        if name == "block_diagonal":
-            block = dense_blocks(name, [own])[0]
-            yield ("nearest_kronecker", "type2"), nearest_kronecker(block, own.geometry.out_channels)
-    for source in FISHERS:
-        if source != "type2":
-            for name in SAMPLED:
-                yield (name, source), dense_blocks(name, [batches[source][index]])[0]
+    for source, name in product(OTHERS, SAMPLED):
+        yield (name, source), dense_blocks(name, [batches[source][index]])[0]
 
 
 @dataclass
@@ -129,9 +128,10 @@ class FidelityMeasurement:
         exact = self._exact(self._fisher, torch.cat(self._gradients), list(range(len(self._gradients))))
         for key, blocks in self._blocks.items():
             self._add(None, key, exact, Damped.joined(blocks))
-        for source in FISHERS:
-            matrix = exact_fisher(self.observed.batches[source])
-            self._add(None, (WHOLE, source), exact, Damped.of(matrix, self.case.damping))
+        self._add(None, (WHOLE, "type2"), exact, exact.damped)
+        for source in OTHERS:
+            found = Damped.of(exact_fisher(self.observed.batches[source]), self.case.damping)
+            self._add(None, (WHOLE, source), exact, found)
 
     def _add(self, layer: str | None, key: Key, exact: Exact, found: Damped) -> None:
         approximation, source = key

@@ -41,10 +41,8 @@ def _sweep(table: Table, device: str) -> list[FidelityCase]:
     table.done()
     for network in networks:
         if NETWORKS[network].input_shape != PROBLEMS[problem].input_shape:
-            shapes = ["x".join(map(str, kind.input_shape)) for kind in (NETWORKS[network], PROBLEMS[problem])]
-            raise UserError(
-                f"{table.where}: network {network!r} takes images of {shapes[0]}, but those of {problem!r} are {shapes[1]}"
-            )
+            taken, there = ("x".join(map(str, of.input_shape)) for of in (NETWORKS[network], PROBLEMS[problem]))
+            raise UserError(f"{table.where}: network {network!r} takes images of {taken}, {problem!r} has {there}")
     return [
         FidelityCase(
             Training(problem, network, seed=seed, device=device, **common["training"]),

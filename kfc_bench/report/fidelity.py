@@ -1,0 +1,114 @@
+"""How close each approximation is to the exact Fisher matrix: at the end of training, and on the way there."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from kfc_bench.report.tables import TextTable, device_badge
+from kfc_bench.report.units import three
+from kfc_bench.results.frames import Results
+
+METRICS = {
+    "trace_ratio": "trace",
+    "stein": "Stein",
+    "kl": "KL",
+    "cosine": "cosine",
+    "model_decrease": "model decrease",
+    "loss_decrease": "loss decrease",
+}
+CASE = ["run_id", "case_id"]
+
+
+def with_names(fidelity: pd.DataFrame) -> pd.DataFrame:
+    """Add ``name``: the approximation, and its source where that is not the exact expectation; only what is ``ok``."""
+    rows = fidelity[(fidelity["status"] == "ok") & fidelity["approximation"].notna()]
+    source = rows["source"].astype(object)
+    named = rows["approximation"].astype(str) + (" (" + source.astype(str) + ")").where(source != "type2", "")
+    return rows.assign(name=named)
+
+
+def fidelity_tables(results: Results) -> list[TextTable]:
+    """Show, for each damping, every metric of the most trained networks, and two of them over training.
+
+    Args:
+        results: What was measured.
+
+    Returns:
+        Three tables per damping; none where nothing was compared.
+    """
+    tables = []
+    for damping, rows in with_names(results.fidelity).groupby("damping"):
+        where = f"damping {damping:g} ({device_badge(results)})"
+        last = rows[rows["epoch"] == rows.groupby("network")["epoch"].transform("max")]
+        whole = rows[rows["layer"].isna()]
+        tables += [
+            _metrics_table(last, where),
+            _course_table(whole, "frobenius", f"Error of the whole matrix over training, {where}"),
+            _course_table(whole, "model_decrease", f"Model decrease of the whole network over training, {where}"),
+        ]
+    return tables
+
+
+def _metrics_table(rows: pd.DataFrame, where: str) -> TextTable:
+    networks = ", ".join(
+        f"{network} after {epoch:g} epochs" for (network, epoch), _ in rows.groupby(["network", "epoch"], sort=False)
+    )
+    lines = []
+    for name in _in_order(rows):
+        own = rows[rows["name"] == name]
+        whole = own[own["layer"].isna()]
+        blocks = own[own["layer"].notna()]
+        indefinite = int((blocks["indefinite"] > 0).sum())
+        lines.append(
+            [
+                name,
+                _median(blocks["frobenius"]),
+                _median(whole["frobenius"]),
+                *(_median(whole[metric]) for metric in METRICS),
+                f"{indefinite} of {len(blocks)}" if indefinite else "-",
+            ]
+        )
+    return TextTable(
+        f"Approximations beside the exact Fisher matrix, medians over {networks} and seeds, {where}",
+        ["approximation", "error, layers", "error, network", *METRICS.values(), "indefinite layers"],
+        lines,
+    )
+
+
+def _course_table(whole: pd.DataFrame, metric: str, title: str) -> TextTable:
+    times = list(whole.groupby(["network", "epoch"], sort=False).groups)
+    lines = [
+        [
+            name,
+            *(
+                _median(own.loc[(own["network"] == network) & (own["epoch"] == epoch), metric])
+                for network, epoch in times
+            ),
+        ]
+        for name in _in_order(whole)
+        for own in [whole[whole["name"] == name]]
+    ]
+    header = ["approximation", *(f"{network}, epoch {epoch:g}" for network, epoch in times)]
+    return TextTable(f"{title}: medians over seeds", header, lines)
+
+
+def _in_order(rows: pd.DataFrame) -> list[str]:
+    """List the names of the rows with the closest first, by the median error of whole networks, then of layers."""
+    whole = rows.assign(error=rows["frobenius"].astype(float))[rows["layer"].isna()]
+    return [str(name) for name in whole.groupby("name", sort=False)["error"].median().sort_values(kind="stable").index]
+
+
+def _median(values: pd.Series[Any]) -> str:
+    """Write the median of what there is; what any case lacks has none, as the rest would not compare."""
+    numbers = pd.to_numeric(values)
+    if numbers.empty or numbers.isna().any():
+        return "-"
+    middle = float(numbers.median())
+    return "0" if math.isclose(middle, 0, abs_tol=ROUNDING) else three(middle)
+
+
+ROUNDING = 1e-9
+"""What differs from zero by less is float64's rounding of sums over a network's parameters."""
