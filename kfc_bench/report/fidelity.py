@@ -19,7 +19,8 @@ METRICS = {
     "model_decrease": "model decrease",
     "loss_decrease": "loss decrease",
 }
-CASE = ["run_id", "case_id"]
+ROUNDING = 1e-9
+"""What differs from zero by less is float64's rounding of sums over a network's parameters."""
 
 
 def with_names(fidelity: pd.DataFrame) -> pd.DataFrame:
@@ -53,9 +54,7 @@ def fidelity_tables(results: Results) -> list[TextTable]:
 
 
 def _metrics_table(rows: pd.DataFrame, where: str) -> TextTable:
-    networks = ", ".join(
-        f"{network} after {epoch:g} epochs" for (network, epoch), _ in rows.groupby(["network", "epoch"], sort=False)
-    )
+    networks = ", ".join(f"{network} after {epoch:g} epochs" for network, epoch in _times(rows))
     lines = []
     for name in _in_order(rows):
         own = rows[rows["name"] == name]
@@ -79,7 +78,7 @@ def _metrics_table(rows: pd.DataFrame, where: str) -> TextTable:
 
 
 def _course_table(whole: pd.DataFrame, metric: str, title: str) -> TextTable:
-    times = list(whole.groupby(["network", "epoch"], sort=False).groups)
+    times = _times(whole)
     lines = [
         [
             name,
@@ -95,6 +94,12 @@ def _course_table(whole: pd.DataFrame, metric: str, title: str) -> TextTable:
     return TextTable(f"{title}: medians over seeds", header, lines)
 
 
+def _times(rows: pd.DataFrame) -> list[tuple[str, float]]:
+    """List networks and their epochs, in the order of the records."""
+    found = rows[["network", "epoch"]].drop_duplicates()
+    return list(zip(found["network"].astype(str), found["epoch"].astype(float), strict=True))
+
+
 def _in_order(rows: pd.DataFrame) -> list[str]:
     """List the names of the rows with the closest first, by the median error of whole networks, then of layers."""
     whole = rows.assign(error=rows["frobenius"].astype(float))[rows["layer"].isna()]
@@ -108,7 +113,3 @@ def _median(values: pd.Series[Any]) -> str:
         return "-"
     middle = float(numbers.median())
     return "0" if math.isclose(middle, 0, abs_tol=ROUNDING) else three(middle)
-
-
-ROUNDING = 1e-9
-"""What differs from zero by less is float64's rounding of sums over a network's parameters."""

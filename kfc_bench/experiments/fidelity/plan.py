@@ -56,14 +56,14 @@ def _sweep(table: Table, device: str) -> list[FidelityCase]:
 
 def _common(table: Table) -> dict[str, Any]:
     """Take the keys that defaults may have too."""
-    seeds, epochs = table.sweep("seed", int, 0), table.sweep("epoch", float)
+    seeds, epochs = table.sweep("seed", int, 0), table.sweep("epoch", float, 0.0)
     if min(epochs) < 0:
         raise UserError(f"{table.where}: epoch = {min(epochs):g} must be at least 0")
     momentum = table.take("momentum", float, 0.9)
     if not 0 <= momentum < 1:
         raise UserError(f"{table.where}: momentum = {momentum:g} must be at least 0 and below 1")
     return {
-        "swept": (seeds, epochs, [table.positive("damping", value) for value in table.sweep("damping", float)]),
+        "swept": (seeds, epochs, [table.positive("damping", value) for value in table.sweep("damping", float, 1e-3)]),
         "training": {
             "batch": table.positive("batch", table.take("batch", int, 64)),
             "lr": table.positive("lr", table.take("lr", float, 0.05)),
