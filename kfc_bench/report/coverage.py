@@ -35,7 +35,12 @@ def _all_cases(results: Results) -> pd.DataFrame:
         what="profile of " + profiles["approximation"].astype(str),
         place=profiles["network"].astype(str) + ", batch " + profiles["batch"].astype(str),
     )
-    filled = [frame for frame in (measured, trained, inverted, profiled) if not frame.empty]
+    networks = results.fidelity.drop_duplicates(["run_id", "case_id"])
+    compared = networks[columns[:4]].assign(
+        what="fidelity on " + networks["network"].astype(str),
+        place="seed " + networks["seed"].astype(str) + ", epoch " + networks["epoch"].astype(str),
+    )
+    filled = [frame for frame in (measured, trained, inverted, profiled, compared) if not frame.empty]
     return pd.concat(filled or [measured], ignore_index=True).reindex(columns=[*columns, "what", "place"])
 
 
