@@ -32,24 +32,25 @@ def with_names(fidelity: pd.DataFrame) -> pd.DataFrame:
 
 
 def fidelity_tables(results: Results) -> list[TextTable]:
-    """Show, for each damping, every metric of the most trained networks, and two of them over training.
+    """Show every metric of the most trained networks, by damping, and errors and decreases over training.
 
     Args:
         results: What was measured.
 
     Returns:
-        Three tables per damping; none where nothing was compared.
+        Two tables per damping, and one of errors, which know none; nothing where nothing was compared.
     """
-    tables = []
-    for damping, rows in with_names(results.fidelity).groupby("damping"):
-        where = f"damping {damping:g} ({device_badge(results)})"
-        last = rows[rows["epoch"] == rows.groupby("network")["epoch"].transform("max")]
-        whole = rows[rows["layer"].isna()]
-        tables += [
-            _metrics_table(last, where),
-            _course_table(whole, "frobenius", f"Error of the whole matrix over training, {where}"),
-            _course_table(whole, "model_decrease", f"Model decrease of the whole network over training, {where}"),
-        ]
+    rows = with_names(results.fidelity)
+    if rows.empty:
+        return []
+    badge = device_badge(results)
+    whole = rows[rows["layer"].isna()]
+    tables = [_course_table(whole, "frobenius", f"Error of the whole network's matrix over training ({badge})")]
+    for damping, own in rows.groupby("damping"):
+        where = f"damping {damping:g} ({badge})"
+        last = own["epoch"] == own.groupby("network")["epoch"].transform("max")
+        title = f"Model decrease of the whole network's step over training, {where}"
+        tables += [_metrics_table(own[last], where), _course_table(own[own["layer"].isna()], "model_decrease", title)]
     return tables
 
 
