@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from kfc_bench.report.names import APPROXIMATIONS
 from kfc_bench.report.tables import TextTable, device_badge
 from kfc_bench.report.units import three
 from kfc_bench.results.frames import Results
@@ -79,20 +80,13 @@ def _metrics_table(rows: pd.DataFrame, where: str) -> TextTable:
 
 
 def _course_table(whole: pd.DataFrame, metric: str, title: str) -> TextTable:
-    times = _times(whole)
-    lines = [
-        [
-            name,
-            *(
-                _median(own.loc[(own["network"] == network) & (own["epoch"] == epoch), metric])
-                for network, epoch in times
-            ),
-        ]
-        for name in _in_order(whole)
-        for own in [whole[whole["name"] == name]]
-    ]
-    header = ["approximation", *(f"{network}, epoch {epoch:g}" for network, epoch in times)]
-    return TextTable(f"{title}: medians over seeds", header, lines)
+    """Show one metric by network and epoch, of the approximations that the suite ships."""
+    names = [name for name in APPROXIMATIONS if name != "exact" and name in set(whole["name"])]
+    lines = []
+    for network, epoch in _times(whole):
+        own = whole[(whole["network"] == network) & (whole["epoch"] == epoch)]
+        lines.append([network, f"{epoch:g}", *(_median(own.loc[own["name"] == name, metric]) for name in names)])
+    return TextTable(f"{title}: medians over seeds", ["network", "epoch", *names], lines)
 
 
 def _times(rows: pd.DataFrame) -> list[tuple[str, float]]:
@@ -102,13 +96,13 @@ def _times(rows: pd.DataFrame) -> list[tuple[str, float]]:
 
 
 def _in_order(rows: pd.DataFrame) -> list[str]:
-    """List the names of the rows with the closest first, by the median error of whole networks, then of layers."""
+    """List the names of the rows with the closest first, by the median error of whole networks."""
     whole = rows.assign(error=rows["frobenius"].astype(float))[rows["layer"].isna()]
     return [str(name) for name in whole.groupby("name", sort=False)["error"].median().sort_values(kind="stable").index]
 
 
 def _median(values: pd.Series[Any]) -> str:
-    """Write the median of what there is; what any case lacks has none, as the rest would not compare."""
+    """Write the median; there is none where a case lacks the number, as the others alone would not compare."""
     numbers = pd.to_numeric(values)
     if numbers.empty or numbers.isna().any():
         return "-"

@@ -130,6 +130,8 @@ REFUSED = [
     ({"damping": 0.0}, r"damping = 0\.0 must be positive"),
     ({"momentum": 1.0}, "momentum = 1 must be at least 0 and below 1"),
     ({"examples": 0}, "examples = 0 must be at least 1"),
+    ({"examples": 1198}, "examples = 1198, but 'digits' has 1197 training images"),
+    ({"batch": 1198}, "batch = 1198, but 'digits' has 1197 training images"),
     ({"epochs": 3}, "unknown key 'epochs'.*did you mean 'epoch'"),
 ]
 

@@ -62,18 +62,21 @@ def vectors_at(batch, t):
     return batch.output_gradients[(slice(None), slice(None), slice(None), *t)]
 
 
-def products(batch, t, other):
-    """E[a a'] and E[Ds Ds'] at two positions."""
-    a = patch(batch, t).mT @ patch(batch, other) / len(batch.inputs)
-    g = torch.einsum("vnk,vnl->kl", vectors_at(batch, t), vectors_at(batch, other)) / len(batch.inputs)
-    return a, g
+def activations(batch, t, other):
+    """E[a a'] of what two positions see."""
+    return patch(batch, t).mT @ patch(batch, other) / len(batch.inputs)
+
+
+def derivatives(batch, t, other):
+    """E[Ds Ds'] at two positions."""
+    return torch.einsum("vnk,vnl->kl", vectors_at(batch, t), vectors_at(batch, other)) / len(batch.inputs)
 
 
 @pytest.mark.parametrize("geometry", [same(2, 3, (3, 3), (1, 1)), STRIDED], ids=["3x3", "strided"])
 def test_lemma_1_is_the_sum_over_pairs_of_positions(geometry):
     batch = batch_of(geometry)
     pairs = itertools.product(locations(geometry.out_size), repeat=2)
-    expected = sum(torch.kron(g, a) for a, g in (products(batch, *pair) for pair in pairs))
+    expected = sum(torch.kron(derivatives(batch, *pair), activations(batch, *pair)) for pair in pairs)
     assert_close(dict(ladder(batch))["iad"], expected, **TIGHT)
 
 
@@ -82,7 +85,7 @@ def by_displacement(batch):
     found = {}
     for t, other in itertools.product(locations(batch.geometry.out_size), repeat=2):
         tau = tuple(b - a for a, b in zip(t, other, strict=True))
-        found.setdefault(tau, []).append(products(batch, t, other)[1])
+        found.setdefault(tau, []).append(derivatives(batch, t, other))
     return {tau: sum(values) / len(values) for tau, values in found.items()}
 
 
@@ -92,7 +95,7 @@ def test_homogeneous_derivatives_are_averaged_by_displacement():
     expected = 0.0
     for t, other in itertools.product(locations(STRIDED.out_size), repeat=2):
         tau = tuple(b - a for a, b in zip(t, other, strict=True))
-        expected = expected + torch.kron(gamma[tau], products(batch, t, other)[0])
+        expected = expected + torch.kron(gamma[tau], activations(batch, t, other))
     assert_close(dict(ladder(batch))["iad_sh"], expected, **TIGHT)
 
 

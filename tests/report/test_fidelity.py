@@ -100,12 +100,11 @@ def test_what_some_case_lacks_has_no_median(results):
     assert found["error, network"] == "0.1"
 
 
-def test_training_is_a_column_per_network_and_epoch(results):
+def test_training_is_a_row_per_network_and_epoch(results):
     errors, _, decreases, *others = fidelity_tables(results)
-    assert decreases.header == ["approximation", "digits, epoch 0", "digits, epoch 5", "fashion_small, epoch 0.5"]
-    assert errors.header == decreases.header
-    assert ["kfc", "0.4", "0.3", "0.1"] in errors.rows
-    assert ["kfc", "0.6", "0.75", "0.9"] in decreases.rows
+    assert errors.header == decreases.header == ["network", "epoch", "kfc"]
+    assert errors.rows == [["digits", "0", "0.4"], ["digits", "5", "0.3"], ["fashion_small", "0.5", "0.1"]]
+    assert decreases.rows == [["digits", "0", "0.6"], ["digits", "5", "0.75"], ["fashion_small", "0.5", "0.9"]]
     assert [table.title.count("damping 0.1 ") for table in others] == [1, 1]
 
 

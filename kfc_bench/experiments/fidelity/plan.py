@@ -29,7 +29,8 @@ def parse(section: Table, device: str) -> KnownCases:
         The plan, cases that stand in two sweeps once.
 
     Raises:
-        UserError: A key or value is not one of those known, or a network does not take a problem's images.
+        UserError: A key or value is not one of those known, a network does not take a problem's images, or there are
+            too few of them.
     """
     return swept(section, _common, lambda table: _sweep(table, device))
 
@@ -41,8 +42,12 @@ def _sweep(table: Table, device: str) -> list[FidelityCase]:
     table.done()
     for network in networks:
         if NETWORKS[network].input_shape != PROBLEMS[problem].input_shape:
-            taken, there = ("x".join(map(str, of.input_shape)) for of in (NETWORKS[network], PROBLEMS[problem]))
-            raise UserError(f"{table.where}: network {network!r} takes images of {taken}, {problem!r} has {there}")
+            taken, shown = ("x".join(map(str, of.input_shape)) for of in (NETWORKS[network], PROBLEMS[problem]))
+            raise UserError(f"{table.where}: network {network!r} takes images of {taken}, {problem!r} has {shown}")
+    there = PROBLEMS[problem].train
+    for key, wanted in (("examples", common["measured"]["examples"]), ("batch", common["training"]["batch"])):
+        if wanted > there:
+            raise UserError(f"{table.where}: {key} = {wanted}, but {problem!r} has {there} training images")
     return [
         FidelityCase(
             Training(problem, network, seed=seed, device=device, **common["training"]),
