@@ -25,7 +25,7 @@ def parts(name):
 
 
 def results(names=tuple(STEPS), **columns):
-    empty = {name: pd.DataFrame() for name in ("cost", "convergence", "trials", "inverses")}
+    empty = {name: pd.DataFrame() for name in ("cost", "convergence", "trials", "inverses", "fidelity", "correlation")}
     profiles = pd.DataFrame(
         [
             {
