@@ -38,7 +38,7 @@ def saved(trial):
 
 @pytest.mark.parametrize("optimizer", RESUMED)
 def test_a_resumed_trial_equals_an_uninterrupted_one(monkeypatch, optimizer):
-    case = trial_case(optimizer, lr=0.02, network="digits", schedule="cosine", averaging=0.5, evaluations=6, steps=45)
+    case = trial_case(optimizer, lr=0.02, schedule="cosine", averaging=0.5, evaluations=3, steps=45)
     whole = trained(case)
     monkeypatch.setattr(training, "CHECKPOINT_S", 0.0)
     trial, visits = Trial(case), 1
