@@ -19,6 +19,7 @@ from kfc_bench.commands.data import data
 from kfc_bench.commands.export import export
 from kfc_bench.commands.import_file import import_file
 from kfc_bench.commands.kernels import kernels
+from kfc_bench.commands.paper import paper
 from kfc_bench.commands.predict import predict
 from kfc_bench.commands.profile import profile
 from kfc_bench.commands.regression import PassingOn, regression
@@ -59,6 +60,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "summary": summary,
     "choices": choices,
     "report": report,
+    "paper": paper,
     "compare": compare,
     "profile": profile,
     "predict": predict,
