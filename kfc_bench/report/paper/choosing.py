@@ -10,6 +10,7 @@ import pandas as pd
 
 from kfc_bench.report.comparison import SGD, step_costs
 from kfc_bench.report.paper.evidence import Evidence, newest
+from kfc_bench.report.paper.pairing import by_seed, mean_ratio
 from kfc_bench.report.units import ratio, seconds, size, three
 
 OPENING = """# What to use when
@@ -96,17 +97,40 @@ def _targets(evidence: Evidence, document: Path) -> Iterator[str]:
         ["section", "problem", "network"]
     ):
         own = newest(group)
-        ended = own.assign(arrived=own["seconds_to_target"].where(own["status"] == "ok").astype(float))
+        arrived = own["seconds_to_target"].where(own["status"] == "ok").astype(float)
+        ended = own.assign(arrived=arrived, optimizer=_with_batch(own))
         medians = ended["arrived"].fillna(math.inf).groupby(ended["optimizer"]).median().sort_values(kind="stable")
         reached = ended.groupby("optimizer")["arrived"].count().to_dict()
         seeds = ended.groupby("optimizer")["seed"].nunique().to_dict()
-        said = ", ".join(f"{name} {seconds(time)} ({reached[name]} of {seeds[name]})" for name, time in medians.items())
+        said = ", ".join(
+            f"{name} {seconds(time)} ({reached[name]} of {seeds[name]} seeds{_beside_sgd(ended, str(name))})"
+            for name, time in medians.items()
+        )
         target = f"{own['target_metric'].iloc[0]} {own['target_value'].iloc[0]:g}"
         first = medians.index[0] if medians.iloc[0] < math.inf else "none"
-        yield (
-            f"- {problem} by {network}, section {section}, to {target} ({evidence.device(own)}): "
-            f"first is {first}; median seconds, and seeds that arrived: {said}. {evidence.links(list(own['run_id'].unique()), document)}"
-        )
+        where = f"{problem} by {network}, section {section}, to {target} ({evidence.device(own)})"
+        links = evidence.links(list(own["run_id"].unique()), document)
+        yield f"- {where}: first is {first}; medians, and seeds that arrived: {said}. {links}"
+
+
+def _with_batch(trials: pd.DataFrame) -> pd.Series[str]:
+    """Name optimizers, with the batch where one was run at several."""
+    several = trials.groupby("optimizer")["batch"].transform("nunique") > 1
+    return trials["optimizer"].astype(str) + (" at batch " + trials["batch"].map("{:g}".format)).where(several, "")
+
+
+def _beside_sgd(trials: pd.DataFrame, name: str) -> str:
+    """Say whether an optimizer arrives earlier than SGD, by an interval over paired seeds; nothing of SGD itself."""
+    first, second = (trials[trials["optimizer"] == optimizer] for optimizer in (SGD, name))
+    if name == SGD or first.empty:
+        return ""
+    if first["arrived"].isna().any() or second["arrived"].isna().any():
+        return "; not every seed of both arrived"
+    found = mean_ratio(by_seed(first, second, lambda a, b: a["arrived"].iloc[0] / b["arrived"].iloc[0]))
+    verdict = (
+        "faster than SGD" if found.low > 1 else "slower than SGD" if found.high < 1 else "no difference to SGD shown"
+    )
+    return f"; {verdict}: {found}"
 
 
 def _fidelity(evidence: Evidence, document: Path) -> Iterator[str]:

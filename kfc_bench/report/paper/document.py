@@ -13,9 +13,9 @@ from kfc_bench.report.tables import TextTable
 
 OPENING = """# The paper's figures and tables, and ours
 
-Grosse and Martens, *A Kronecker-factored approximate Fisher matrix for convolution layers* (ICML 2016, arXiv
-1602.01407), item by item. `kfc-bench paper` writes this page from result files; nothing in it is written by hand but what the
-paper shows, the rules, and how we deviate. A verdict is made by the rule beside it, from the numbers alone:
+Grosse and Martens, *A Kronecker-factored approximate Fisher matrix for convolution layers* (ICML 2016,
+arXiv 1602.01407), item by item. `kfc-bench paper` writes this page from result files; nothing in it is written by hand
+but what the paper shows, the rules, and how we deviate. A verdict is made by the rule beside it, from numbers alone:
 
 - **reproduced**: every claim of the rule holds, on the paper's own data;
 - **partly**: some claims hold, or all do on data that stands in for the paper's;

@@ -50,7 +50,8 @@ class Section:
         """Say what was run."""
         how = self.trials.groupby(["problem", "network", "optimizer"], sort=False)
         parts = [
-            f"{problem} by {network}, {optimizer} at batch {_listed(own['batch'])} ({own['seed'].nunique()} seeds{_failed(own)})"
+            f"{problem} by {network}, {optimizer} at batch {_listed(own['batch'])} "
+            f"({own['seed'].nunique()} seeds{_failed(own)})"
             for (problem, network, optimizer), own in how
         ]
         return "; ".join([*parts, self.device])

@@ -42,6 +42,8 @@ def sections(evidence: Evidence, picture: str) -> dict[str, Section]:
 def bands(curves: pd.DataFrame, clock: str, metric: str) -> pd.DataFrame:
     """Return median and range over seeds of an optimizer's curves, on a grid that every seed covers.
 
+    A logarithmic axis has no place for zeros: evaluations without an error are left out.
+
     Args:
         curves: The evaluations of one optimizer.
         clock: The column that time is read from.
@@ -50,7 +52,7 @@ def bands(curves: pd.DataFrame, clock: str, metric: str) -> pd.DataFrame:
     Returns:
         Columns ``clock``, ``median``, ``low``, ``high``; empty where nothing was evaluated.
     """
-    seeds = [own.dropna(subset=[metric]) for _, own in curves.groupby(["network", "batch", "seed"])]
+    seeds = [own[own[metric] > 0] for _, own in curves.groupby(["network", "batch", "seed"])]
     seeds = [own for own in seeds if not own.empty]
     if not seeds:
         return pd.DataFrame(columns=["clock", "median", "low", "high"])
@@ -86,8 +88,7 @@ def figure(evidence: Evidence, picture: str) -> str:
                 paper = data.rename(columns={"value": "median"})
                 panels.append(_lines(paper, clock, metric, f"{metric.replace('_', ' ')}, {DATA[beside]} (the paper)"))
             rows.append(alt.hconcat(*panels))
-    chart = alt.vconcat(*rows).resolve_scale(color="independent")
-    return str(vl_convert.vegalite_to_svg(chart.to_json()))
+    return str(vl_convert.vegalite_to_svg(alt.vconcat(*rows).to_json()))
 
 
 def _ours(section: Section, clock: str, metric: str, title: str) -> Any:
@@ -113,13 +114,14 @@ def _names(curves: pd.DataFrame) -> pd.Series[str]:
 def _colour() -> Any:
     import altair as alt
 
-    return alt.Color("optimizer:N", scale=alt.Scale(scheme="tableau10"), legend=alt.Legend(title=None))
+    legend = alt.Legend(title=None, symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=2)
+    return alt.Color("optimizer:N", scale=alt.Scale(scheme="tableau10"), legend=legend)
 
 
 def _lines(data: pd.DataFrame, clock: str, metric: str, title: str) -> Any:
     import altair as alt
 
     x = alt.X("clock:Q", title="updates" if clock == "step" else "seconds")
-    y = alt.Y("median:Q", title=metric.replace("_", " "), scale=alt.Scale(type="log"))
+    y = alt.Y("median:Q", title=metric.replace("_", " "), scale=alt.Scale(type="log", nice=False))
     lines = alt.Chart(data).mark_line(strokeWidth=1.5).encode(x=x, y=y, color=_colour())
     return lines.properties(width=WIDTH, height=HEIGHT, title=title)

@@ -21,8 +21,9 @@ Layers = Callable[[pd.DataFrame], list[tuple[str, float, float]]]
 def _beside(
     metric: str, *, rows: pd.DataFrame, less: tuple[bool, str], more: tuple[bool, str]
 ) -> list[tuple[str, float, float]]:
-    small, large = (_of(rows, *key)[metric] for key in (less, more))
-    return list(pd.concat([small, large], axis=1, join="inner").itertuples(name=None))
+    sides = {"less": _of(rows, *less)[metric], "more": _of(rows, *more)[metric]}
+    joined = pd.concat(sides, axis=1, join="inner").astype(float)
+    return list(zip(joined.index.astype(str), joined["less"], joined["more"], strict=True))
 
 
 def _of(rows: pd.DataFrame, average: bool, quantity: str) -> pd.DataFrame:
