@@ -46,9 +46,10 @@ def _max_beside_average(metric: str) -> Layers:
 
 def _fading(rows: pd.DataFrame) -> list[tuple[str, float, float]]:
     own = _of(rows, False, "activation")
-    near = [(f"{layer}, offset 2 and 1", own.at[layer, "second"], own.at[layer, "neighbour"]) for layer in own.index]
-    far = [(f"{layer}, all offsets and 2", own.at[layer, "mean"], own.at[layer, "second"]) for layer in own.index]
-    return near + far
+    names = own.index.astype(str)
+    near = zip(names + ", offset 2 and 1", own["second"], own["neighbour"], strict=True)
+    far = zip(names + ", all offsets and 2", own["mean"], own["second"], strict=True)
+    return [*near, *far]
 
 
 def _rule(layers: Layers, words: str) -> Callable[[Evidence, Item], Finding]:
