@@ -67,14 +67,17 @@ def absent(*data: str) -> str:
     return f"not run on {' and '.join(DATA[name] for name in data)}: data absent"
 
 
-def judge(claims: Sequence[Claim], setting: str, runs: Sequence[str], missing: Sequence[str] = ()) -> Finding:
+def judge(
+    claims: Sequence[Claim], setting: str, runs: Sequence[str], missing: Sequence[str] = (), *, instead: bool = True
+) -> Finding:
     """Turn claims into a verdict.
 
     Args:
         claims: What the numbers say.
         setting: What was run.
         runs: Run ids of the records.
-        missing: The paper's data sets that were not run, for which another stands in.
+        missing: The paper's data sets that were not run.
+        instead: Whether Fashion-MNIST stands in for them.
 
     Returns:
         Reproduced if all claims hold on the paper's own data, not reproduced if none of the decided ones does, partly
@@ -89,4 +92,5 @@ def judge(claims: Sequence[Claim], setting: str, runs: Sequence[str], missing: S
         verdict = Verdict.REPRODUCED
     else:
         verdict = Verdict.PARTLY
-    return Finding(verdict, tuple(claims), setting, tuple(runs), absent(*missing) if missing else "")
+    reason = (f"on {DATA['fashion']}; " if instead else "") + absent(*missing) if missing else ""
+    return Finding(verdict, tuple(claims), setting, tuple(runs), reason)

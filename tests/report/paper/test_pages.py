@@ -79,7 +79,7 @@ def test_a_verdict_of_each_kind_is_shown_with_its_evidence(tmp_path):
     page = tmp_path / "docs" / "paper.md"
     records = trials("fashion-fig1", "sgd", 1) + trials("fashion-fig1", "kfc_pre", 20)
     text = document.render(evidence_of(records), page, ["fig1"])
-    assert "Verdict: **partly** (not run on CIFAR-10: data absent)" in text
+    assert "Verdict: **partly** (on Fashion-MNIST; not run on CIFAR-10: data absent)" in text
     assert "results/made](" in text
     assert "![Fig. 1: ours beside the paper's, digitised](paper/fig1.svg)" in text
     assert "Verdict: **held by tests**" in text

@@ -5,7 +5,7 @@ import pytest
 from kfc_bench.report.paper.verdicts import Claim, Verdict, judge
 from tests.report.paper.made import correlation, finding_of, profile, trials
 
-ON_FASHION = "not run on CIFAR-10: data absent"
+ON_FASHION = "on Fashion-MNIST; not run on CIFAR-10: data absent"
 
 
 def both(section, speed, **own):
@@ -202,7 +202,7 @@ def test_correlations_as_the_papers(key):
     assert finding_of(key, papers).verdict == Verdict.REPRODUCED
     stand_in = finding_of(key, nets("fashion32", 0.1, 0.7, 0.8))
     assert stand_in.verdict == Verdict.PARTLY
-    assert stand_in.reason == "not run on CIFAR-10 and SVHN: data absent"
+    assert stand_in.reason == "on Fashion-MNIST; not run on CIFAR-10 and SVHN: data absent"
     assert finding_of(key, papers[:2]).reason == "not run on SVHN: data absent"
     assert finding_of(key, []).verdict == Verdict.NOT_RUN
 

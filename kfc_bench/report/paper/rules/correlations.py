@@ -66,9 +66,8 @@ def _rule(layers: Layers, words: str) -> Callable[[Evidence, Item], Finding]:
             runs += list(rows["run_id"].unique())
             settings.append(_setting(rows, evidence.device(rows)))
         missing = [name for name in PAPERS if name not in here]
-        return judge(
-            [Claim(f"{words}, {claim.words}", claim.holds) for claim in claims], "; ".join(settings), runs, missing
-        )
+        worded = [Claim(f"{words}, {claim.words}", claim.holds) for claim in claims]
+        return judge(worded, "; ".join(settings), runs, missing, instead=not here)
 
     return rule
 
