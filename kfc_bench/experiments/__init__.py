@@ -2,6 +2,7 @@
 
 from kfc_bench.experiments.base import Case, Experiment, Measurement, Plan, Visited
 from kfc_bench.experiments.convergence import CONVERGENCE
+from kfc_bench.experiments.correlation import CORRELATION
 from kfc_bench.experiments.cost import COST
 from kfc_bench.experiments.fidelity import FIDELITY
 from kfc_bench.experiments.inverse import INVERSE
@@ -13,6 +14,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "inverse": INVERSE,
     "profile": PROFILE,
     "fidelity": FIDELITY,
+    "correlation": CORRELATION,
 }
 
 __all__ = ["EXPERIMENTS", "Case", "Experiment", "Measurement", "Plan", "Visited"]

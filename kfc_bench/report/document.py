@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kfc_bench.report.contests import contest_tables
+from kfc_bench.report.correlation import correlation_tables
 from kfc_bench.report.coverage import missing_lines, reasons_table, sections_table
 from kfc_bench.report.fidelity import fidelity_tables
 from kfc_bench.report.files import write_text
@@ -81,6 +82,12 @@ On small networks the Fisher matrix itself was formed, in float64, and every app
 `iad_sh` and those with `plugin` exist only here: KFC's assumptions, one after the other. Errors and divergences are 0
 where an approximation is exact; traces, cosines and decreases are 1. A decrease is what a step of equal size gains, as
 a share of what the exact matrix's step gains. `docs/method.md` defines each."""
+
+CORRELATIONS = """\
+KFC takes derivatives at different positions to be uncorrelated, which the paper checks in its Figs. 3 and 4 on trained
+networks. 0 is uncorrelated, 1 the same but for a factor. "Neighbours" to "all up to 6" compare a map with itself some
+positions away, means over all maps; "across maps" compares two maps at one position. Pooling by a maximum lets few
+derivatives through, and so keeps them apart; pooling by an average spreads them."""
 
 CEILINGS = """\
 The best speed that this device was seen to reach in this run, over large products and over reads of memory: what "of
@@ -160,6 +167,7 @@ def render(results: Results, environment: dict[str, Any], session: Session | Non
         _section("How large a layer can be", feasible_table(results), about=SIZES),
         _section("Damped inverses", family_table(results), refresh_table(results), about=INVERSES),
         _section("How close each approximation is to the exact Fisher", *fidelity_tables(results), about=FIDELITY),
+        _section("How derivatives and activations correlate", *correlation_tables(results), about=CORRELATIONS),
         _section("Limits of this device", ceilings_table(results, environment), about=CEILINGS),
         _section("What did not run, and why", reasons_table(results)),
         _section("What is missing", *missing_lines(session)),

@@ -31,6 +31,7 @@ def export_csv(results: Results, folder: Path) -> list[Path]:
         "profiles": results.profiles,
         "profile": results.profile,
         "fidelity": results.fidelity,
+        "correlation": results.correlation.drop(columns="maps"),
         "comparison": comparison(results.cost, results.trials),
     }
     written = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from kfc_bench.report.contests import contest_tables
+from kfc_bench.report.correlation import correlation_tables
 from kfc_bench.report.fidelity import fidelity_tables
 from kfc_bench.report.inverses import family_table, refresh_table
 from kfc_bench.report.lead import lead_tables
@@ -34,7 +35,8 @@ def tables(results: Results) -> list[TextTable]:
         refresh_table(results),
     )
     there = [table for table in found if table is not None]
-    return [*lead_tables(results), *contest_tables(results), *there, *fidelity_tables(results)]
+    looked_at = [*fidelity_tables(results), *correlation_tables(results)]
+    return [*lead_tables(results), *contest_tables(results), *there, *looked_at]
 
 
 def print_summary(results: Results, console: Console) -> None:
