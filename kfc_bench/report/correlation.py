@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
-from kfc_bench.report.paper_correlations import PAPER
+import pandas as pd
+
+from kfc_bench.report.paper_correlations import PAPER, PaperCorrelation
 from kfc_bench.report.tables import TextTable, device_badge
 from kfc_bench.results.frames import Results
 
@@ -15,8 +19,8 @@ MEASURES = {
     "cross_mean": "across maps",
     "cross_p95": "95th percentile",
 }
-CASE = ["problem", "epochs"]
-ROW = ["network", "layer", "quantity", "pooling"]
+TABLE = ["problem", "epochs", "quantity"]
+ROW = ["network", "layer", "pooling"]
 
 
 def correlation_tables(results: Results) -> list[TextTable]:
@@ -26,36 +30,36 @@ def correlation_tables(results: Results) -> list[TextTable]:
         results: What was measured.
 
     Returns:
-        A table per data set and length of training; medians over seeds.
+        A table per data set, length of training and quantity; medians over seeds.
     """
     rows = results.correlation[results.correlation["layer"].notna()]
-    tables = []
-    for (problem, epochs), own in rows.groupby(CASE, sort=False):
-        lines = [
+    return [
+        TextTable(
+            f"Absolute correlations of {quantity}s on {problem} after {epochs:g} epochs (test error: {_errors(own)}); "
+            f"in brackets the paper's, on CIFAR-10 and SVHN ({device_badge(results)})",
+            ["layer and pooling", *MEASURES.values(), "dead maps"],
             [
-                str(network),
-                str(layer),
-                str(pooling),
-                str(quantity),
-                *(
-                    _beside(group[name].astype(float).median(), getattr(paper, name, None))
-                    for paper in [PAPER.get((network, layer, quantity, pooling))]
-                    for name in MEASURES
-                ),
-                f"{group['maps'].map(lambda maps: maps['dead']).median():g}",
-                f"{100 * group['test_error'].astype(float).median():.1f} %",
-            ]
-            for (network, layer, quantity, pooling), group in own.groupby(ROW, sort=False)
-        ]
-        tables.append(
-            TextTable(
-                f"Absolute correlations on {problem} after {epochs:g} epochs; in brackets the paper's, on CIFAR-10 and "
-                f"SVHN after 50 ({device_badge(results)})",
-                ["network", "layer", "pooling", "of", *MEASURES.values(), "dead maps", "test error"],
-                lines,
-            )
+                _line(f"{network} {layer} {pooling}", PAPER.get((network, layer, str(quantity), pooling)), group)
+                for (network, layer, pooling), group in _groups(own, ROW)
+            ],
         )
-    return tables
+        for (problem, epochs, quantity), own in _groups(rows, TABLE)
+    ]
+
+
+def _groups(rows: pd.DataFrame, keys: list[str]) -> Iterator[tuple[Any, pd.DataFrame]]:
+    return iter(rows.groupby(keys, sort=False))
+
+
+def _errors(rows: pd.DataFrame) -> str:
+    medians = rows.astype({"test_error": float}).groupby("network", sort=False)["test_error"].median()
+    return ", ".join(f"{network} {100 * error:.1f} %" for network, error in medians.items())
+
+
+def _line(title: str, paper: PaperCorrelation | None, group: pd.DataFrame) -> list[str]:
+    medians = {name: float(pd.to_numeric(group[name]).median()) for name in MEASURES}
+    dead = group["maps"].map(lambda maps: maps["dead"]).median()
+    return [title, *(_beside(value, getattr(paper, name, None)) for name, value in medians.items()), f"{dead:g}"]
 
 
 def _beside(own: float, paper: float | None) -> str:

@@ -12,11 +12,13 @@ import pandas as pd
 from kfc_bench.report.files import write_text
 from kfc_bench.report.tables import device_badge
 from kfc_bench.results.frames import Results, load_results
+from kfc_bench.results.schema import Record
 
 TITLES = {
     "derivative": "Derivatives of pre-activations, labels sampled from the model (Fig. 3)",
     "activation": "Activations (Fig. 4)",
 }
+CHART = ["problem", "epochs", "quantity"]
 PANEL = 65
 """Pixels of a panel: 13 displacements of 5 each, or up to 32 maps of 2 each, so that no cell has a ragged edge."""
 
@@ -33,28 +35,28 @@ def _cells(grid: Sequence[Sequence[float | None]]) -> Iterator[dict[str, Any]]:
                 yield {"left": left, "right": left + side, "top": top, "bottom": top + side, "correlation": value}
 
 
-def _panels(record: dict[str, Any]) -> Iterator[tuple[str, Sequence[Sequence[float | None]]]]:
+def _panels(record: Record) -> Iterator[tuple[str, Sequence[Sequence[float | None]]]]:
+    """Yield titles and grids; of what is symmetric, one half."""
     for number, grid in enumerate(record["maps"]["spatial"], start=1):
         yield f"{record['layer']}, map {number}", grid
-    yield f"{record['layer']}, across", record["maps"]["cross"]
+    yield f"{record['layer']}, across", [row[: place + 1] for place, row in enumerate(record["maps"]["cross"])]
 
 
-def _chart(records: list[dict[str, Any]], title: str) -> Any:
+def _chart(records: list[Record], title: str) -> Any:
     import altair as alt
 
-    cells = pd.DataFrame(
-        [
-            {"network": record["network"], "panel": panel, **cell}
-            for record in records
-            for panel, grid in _panels(record)
-            for cell in _cells(grid)
-        ]
-    )
+    cells = [
+        {"network": record["network"], "panel": panel, **cell}
+        for record in records
+        for panel, grid in _panels(record)
+        for cell in _cells(grid)
+    ]
+    panels = list(dict.fromkeys(cell["panel"] for cell in cells))
     pixels = alt.Scale(domain=[0, PANEL], nice=False)
     grey = alt.Scale(domain=[0, 1], range=["white", "black"])
     header = alt.Header(title=None, labelFontSize=9)
     return (
-        alt.Chart(cells)
+        alt.Chart(alt.InlineData(values=cells))
         .mark_rect(aria=False)
         .encode(
             x=alt.X("left:Q", scale=pixels, axis=None),
@@ -66,11 +68,15 @@ def _chart(records: list[dict[str, Any]], title: str) -> Any:
         .properties(width=PANEL, height=PANEL)
         .facet(
             row=alt.Row("network:N", sort=None, header=header),
-            column=alt.Column("panel:N", sort=None, header=header),
+            column=alt.Column("panel:N", sort=panels, header=header),
             spacing=6,
         )
         .properties(title=title)
     )
+
+
+def _groups(rows: pd.DataFrame) -> Iterator[tuple[Any, pd.DataFrame]]:
+    return iter(rows.groupby(CHART, sort=False))
 
 
 def figure(results: Results) -> str:
@@ -80,17 +86,16 @@ def figure(results: Results) -> str:
         results: Of a run of the suite ``correlation``.
 
     Returns:
-        The SVG file's text.
+        The SVG file's text; of several seeds the first.
     """
     import altair as alt
     import vl_convert
 
-    rows = results.correlation[results.correlation["layer"].notna()].to_dict("records")
+    rows = results.correlation[results.correlation["layer"].notna()]
+    one_seed = rows.drop_duplicates([*CHART, "network", "layer"])
     charts = [
-        _chart(own, f"{title}, {problem}")
-        for problem in dict.fromkeys(row["problem"] for row in rows)
-        for quantity, title in TITLES.items()
-        for own in [[row for row in rows if (row["problem"], row["quantity"]) == (problem, quantity)]]
+        _chart([dict(row) for _, row in own.iterrows()], f"{TITLES[quantity]}, {problem}, {epochs:g} epochs")
+        for (problem, epochs, quantity), own in _groups(one_seed)
     ]
     chart = alt.vconcat(*charts).properties(title=device_badge(results)).configure_title(anchor="start")
     return str(vl_convert.vegalite_to_svg(chart.to_json()))

@@ -64,7 +64,7 @@ class Moments:
         energy = self._energy[self.alive]
         lags = torch.arange(-REACH, REACH + 1, device=energy.device)
         # Padding with zeros makes the transform's circular correlation the sum over positions inside.
-        products = torch.fft.irfft2(self._power[self.alive], s=self._padded)[:, lags][:, :, lags]
+        products = torch.fft.irfft2(self._power, s=self._padded)[self.alive][:, lags][:, :, lags]
         windows = torch.stack([self._window(energy, dy, dx) for dy in lags.tolist() for dx in lags.tolist()], dim=1)
         windows = windows.view_as(products)
         ends = windows.flip(1, 2)
