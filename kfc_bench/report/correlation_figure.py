@@ -53,7 +53,7 @@ def _chart(records: list[Record], title: str) -> Any:
     ]
     panels = list(dict.fromkeys(cell["panel"] for cell in cells))
     pixels = alt.Scale(domain=[0, PANEL], nice=False)
-    grey = alt.Scale(domain=[0, 1], range=["white", "black"])
+    grey = alt.Scale(domain=[0, 1], range=["white", "black"], interpolate="rgb")
     header = alt.Header(title=None, labelFontSize=9)
     return (
         alt.Chart(alt.InlineData(values=cells))

@@ -40,7 +40,12 @@ def _all_cases(results: Results) -> pd.DataFrame:
         what="fidelity on " + networks["network"].astype(str),
         place="seed " + networks["seed"].astype(str) + ", epoch " + networks["epoch"].astype(str),
     )
-    filled = [frame for frame in (measured, trained, inverted, profiled, compared) if not frame.empty]
+    looked_at = results.correlation.drop_duplicates(["run_id", "case_id"])
+    correlated = looked_at[columns[:4]].assign(
+        what="correlation of " + looked_at["network"].astype(str),
+        place="seed " + looked_at["seed"].astype(str) + ", " + looked_at["epochs"].astype(str) + " epochs",
+    )
+    filled = [frame for frame in (measured, trained, inverted, profiled, compared, correlated) if not frame.empty]
     return pd.concat(filled or [measured], ignore_index=True).reindex(columns=[*columns, "what", "place"])
 
 

@@ -151,7 +151,7 @@ REFUSED = [
     ({"problem": "mnist"}, "problem 'mnist' is not one of"),
     ({"epochs": -1}, "epochs = -1 must be at least 0"),
     ({"examples": 0}, "examples = 0 must be at least 1"),
-    ({"batch": 1198}, "batch = 1198 must be at most the 1197 training images of 'digits'"),
+    ({"batch": 1198}, "batch = 1198, but 'digits' has 1197 training images"),
     ({"lr": 0.0}, r"lr = 0\.0 must be positive"),
     ({"momentum": 1.0}, "momentum = 1 must be at least 0 and below 1"),
     ({"maps": 3}, "unknown key 'maps'"),

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from kfc_bench.errors import UserError
 from kfc_bench.experiments.correlation.case import CorrelationCase
 from kfc_bench.experiments.correlation.moments import Moments
 from kfc_bench.experiments.correlation.observed import Quantity, Watch
 from kfc_bench.experiments.correlation.rows import correlation_row
 from kfc_bench.experiments.cost import measurement as cost
-from kfc_bench.experiments.trained import evaluate, problem_data, trained
+from kfc_bench.experiments.looked_at import data_or_unsupported
+from kfc_bench.experiments.trained import evaluate, trained
 from kfc_bench.measure.precision import set_precision
-from kfc_bench.problems.datasets import PROBLEMS
 from kfc_bench.problems.images import ImageData
 from kfc_bench.results.schema import Record
 from kfc_kernels import UnsupportedError
@@ -87,11 +86,7 @@ def open_case(case: CorrelationCase) -> CorrelationMeasurement:
     """
     set_precision("ieee")
     problem = case.training.problem
-    try:
-        PROBLEMS[problem].check()
-    except UserError as error:
-        raise UnsupportedError(str(error)) from None
-    data = problem_data(problem, case.training.device)
+    data = data_or_unsupported(problem, case.training.device)
     if case.examples > len(data.test.labels):
         raise UnsupportedError(f"examples = {case.examples}, but {problem!r} has {len(data.test.labels)} test images")
     return CorrelationMeasurement(case, data)

@@ -14,19 +14,17 @@ from torch import Tensor
 from kfc_bench.curvature import LayerBatch
 from kfc_bench.curvature.exact import Exact as ExactFisher
 from kfc_bench.curvature.likelihoods import Fisher
-from kfc_bench.errors import UserError
 from kfc_bench.experiments.fidelity.case import FidelityCase
 from kfc_bench.experiments.fidelity.compare import Exact, compare
 from kfc_bench.experiments.fidelity.damped import Damped
 from kfc_bench.experiments.fidelity.dense import DENSE, dense_blocks
 from kfc_bench.experiments.fidelity.ladder import ladder, nearest_kronecker
 from kfc_bench.experiments.fidelity.observed import Observed, observe
-from kfc_bench.experiments.trained import evaluate, problem_data, trained
+from kfc_bench.experiments.looked_at import data_or_unsupported
+from kfc_bench.experiments.trained import evaluate, trained
 from kfc_bench.measure.precision import set_precision
-from kfc_bench.problems.datasets import PROBLEMS
 from kfc_bench.problems.images import Split
 from kfc_bench.results.schema import Record
-from kfc_kernels import UnsupportedError
 
 OTHERS: tuple[Fisher, ...] = ("mc", "empirical")
 SAMPLED = ("kfc", "ekfac", "block_diagonal")
@@ -157,11 +155,7 @@ def open_case(case: FidelityCase) -> FidelityMeasurement:
         FloatingPointError: The training ended in no number.
     """
     set_precision("ieee")
-    try:
-        PROBLEMS[case.training.problem].check()
-    except UserError as error:
-        raise UnsupportedError(str(error)) from None
-    data = problem_data(case.training.problem, case.training.device)
+    data = data_or_unsupported(case.training.problem, case.training.device)
     ((_, model),) = trained(case.training, [case.epoch])
     examples = Split(data.train.images[: case.examples], data.train.labels[: case.examples])
     observed = observe(copy.deepcopy(model).double(), examples, case.training.seed)

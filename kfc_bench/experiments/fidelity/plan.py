@@ -5,14 +5,13 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
-from kfc_bench.errors import UserError
 from kfc_bench.experiments.base import KnownCases
 from kfc_bench.experiments.fidelity.case import FidelityCase
+from kfc_bench.experiments.looked_at import check_fits, take_epochs, take_training
 from kfc_bench.experiments.sweeps import swept
 from kfc_bench.experiments.table import Table
 from kfc_bench.experiments.trained import Training
 from kfc_bench.problems.datasets import PROBLEMS
-from kfc_bench.problems.networks import NETWORKS
 
 SMALL = ("digits", "digits_small", "digits_average", "fashion_small")
 """Networks of at most 2,500 parameters, all of them in convolution and linear layers of one group."""
@@ -40,14 +39,9 @@ def _sweep(table: Table, device: str) -> list[FidelityCase]:
     networks = table.choices("network", SMALL)
     common = _common(table)
     table.done()
-    for network in networks:
-        if NETWORKS[network].input_shape != PROBLEMS[problem].input_shape:
-            taken, shown = ("x".join(map(str, of.input_shape)) for of in (NETWORKS[network], PROBLEMS[problem]))
-            raise UserError(f"{table.where}: network {network!r} takes images of {taken}, {problem!r} has {shown}")
-    there = PROBLEMS[problem].train
-    for key, wanted in (("examples", common["measured"]["examples"]), ("batch", common["training"]["batch"])):
-        if wanted > there:
-            raise UserError(f"{table.where}: {key} = {wanted}, but {problem!r} has {there} training images")
+    check_fits(
+        table.where, problem, networks, examples=common["measured"]["examples"], batch=common["training"]["batch"]
+    )
     return [
         FidelityCase(
             Training(problem, network, seed=seed, device=device, **common["training"]),
@@ -61,19 +55,10 @@ def _sweep(table: Table, device: str) -> list[FidelityCase]:
 
 def _common(table: Table) -> dict[str, Any]:
     """Take the keys that defaults may have too."""
-    seeds, epochs = table.sweep("seed", int, 0), table.sweep("epoch", float, 0.0)
-    if min(epochs) < 0:
-        raise UserError(f"{table.where}: epoch = {min(epochs):g} must be at least 0")
-    momentum = table.take("momentum", float, 0.9)
-    if not 0 <= momentum < 1:
-        raise UserError(f"{table.where}: momentum = {momentum:g} must be at least 0 and below 1")
+    dampings = [table.positive("damping", value) for value in table.sweep("damping", float, 1e-3)]
     return {
-        "swept": (seeds, epochs, [table.positive("damping", value) for value in table.sweep("damping", float, 1e-3)]),
-        "training": {
-            "batch": table.positive("batch", table.take("batch", int, 64)),
-            "lr": table.positive("lr", table.take("lr", float, 0.05)),
-            "momentum": momentum,
-        },
+        "swept": (table.sweep("seed", int, 0), take_epochs(table, "epoch", 0.0), dampings),
+        "training": take_training(table, batch=64, lr=0.05),
         "measured": {
             "examples": table.positive("examples", table.take("examples", int, 500)),
             "kl": table.positive("kl", table.take("kl", float, 1e-3)),
