@@ -21,7 +21,7 @@ VISITS_PER_EPOCH = 10
 """So often a training shows a sign of life."""
 
 EXAMPLES_AT_ONCE = 100
-"""Bounds the memory: of the paper's SVHN network some 0.5 GB."""
+"""Bounds the memory: of the paper's SVHN network some 0.6 GB."""
 
 
 class CorrelationMeasurement:
