@@ -17,7 +17,7 @@ MEASURES = {
     "second": "at offset 2",
     "mean": "all up to 6",
     "cross_mean": "across maps",
-    "cross_p95": "95th percentile",
+    "cross_p95": "across, 95th percentile",
 }
 TABLE = ["problem", "epochs", "quantity"]
 ROW = ["network", "layer", "pooling"]
