@@ -1,6 +1,6 @@
 """What can be measured: each experiment owns its cases and knows how to measure one."""
 
-from kfc_bench.experiments.base import Case, Experiment, Measurement, Plan, Visited
+from kfc_bench.experiments.base import Case, Experiment, Measurement, Plan, Resumable, Visited
 from kfc_bench.experiments.convergence import CONVERGENCE
 from kfc_bench.experiments.correlation import CORRELATION
 from kfc_bench.experiments.cost import COST
@@ -17,4 +17,4 @@ EXPERIMENTS: dict[str, Experiment] = {
     "correlation": CORRELATION,
 }
 
-__all__ = ["EXPERIMENTS", "Case", "Experiment", "Measurement", "Plan", "Visited"]
+__all__ = ["EXPERIMENTS", "Case", "Experiment", "Measurement", "Plan", "Resumable", "Visited"]

@@ -64,6 +64,17 @@ class Visited(Measurement, Protocol):
         """Each visit's median so far, in seconds."""
 
 
+@runtime_checkable
+class Resumable(Measurement, Protocol):
+    """A measurement that can be laid down between two visits, and taken up by another of the same case."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the rest of it depends on, as ``torch.load(weights_only=True)`` reads it."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` returned, before the first visit."""
+
+
 class Plan(Protocol):
     """A section of a suite file, turned into cases."""
 

@@ -20,6 +20,7 @@ from kfc_bench.results.journal import Journal
 from kfc_bench.results.run import Run, is_final, latest_by_case
 from kfc_bench.results.schema import SCHEMA, Record
 from kfc_bench.results.session import Ending, Session, read_session, write_session
+from kfc_bench.runner.checkpoints import CHECKPOINTS, Checkpoints
 from kfc_bench.runner.filters import Filter, matches
 from kfc_bench.runner.progress import RunProgress
 from kfc_bench.runner.suite import Section, Suite
@@ -57,12 +58,12 @@ class _Worker:
     memory_limit_bytes: int | None
 
     @classmethod
-    def start(cls, memory_limit_bytes: int | None) -> _Worker:
+    def start(cls, memory_limit_bytes: int | None, checkpoints: Checkpoints) -> _Worker:
         # Read when torch is imported: its allocator warns of each block that is older than a profile.
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, memory_limit_bytes), daemon=True)
+        process = context.Process(target=serve, args=(theirs, memory_limit_bytes, checkpoints), daemon=True)
         with _interrupt_held_back():
             process.start()
         theirs.close()
@@ -180,6 +181,10 @@ class Executor:
         """Return, by section, how many cases it has and how many are finished; of filtered ones, as far as known."""
         return {section.name: self._count(section) for section in self.suite.sections}
 
+    @property
+    def _checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.run.folder / CHECKPOINTS)
+
     def _final(self) -> dict[str, Record]:
         return {case_id: record for case_id, record in self._records.items() if is_final(record)}
 
@@ -216,6 +221,8 @@ class Executor:
             self._records[case.case_id] = record
             del remaining[case.case_id]
             if is_final(record):
+                # Not before: the second try of a crash goes on where the first one was.
+                self._checkpoints.remove(case.case_id)
                 progress.finished(section.name)
             if record["status"] not in ("ok", "unsupported"):
                 progress.note(f"{record['status']}: {case.label}: {record.get('reason')}")
@@ -237,6 +244,8 @@ class Executor:
                     current = remaining[message.case_id]
                     if message.record is not None:
                         keep(current, message.record)
+                    elif message.kind == "note":
+                        progress.note(message.doing)
                     else:
                         progress.running(current.label)
             except TimeoutError:
@@ -249,7 +258,7 @@ class Executor:
         if self._worker is not None and self._worker.memory_limit_bytes != memory_limit_bytes:
             self._discard_worker()
         if self._worker is None:
-            self._worker = _Worker.start(memory_limit_bytes)
+            self._worker = _Worker.start(memory_limit_bytes, self._checkpoints)
         return self._worker
 
     def _discard_worker(self) -> None:

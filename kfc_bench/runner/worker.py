@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from multiprocessing import connection, parent_process
 from typing import Literal
 
-from kfc_bench.experiments import EXPERIMENTS, Case, Measurement
+from kfc_bench.experiments import EXPERIMENTS, Case, Measurement, Resumable
 from kfc_bench.measure.memory import limit_own_memory
 from kfc_bench.results.schema import Record
+from kfc_bench.runner.checkpoints import Checkpoints
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,14 @@ class Message:
     """What a worker tells the runner.
 
     Attributes:
-        kind: ``ready`` (imported, or group done), ``begin`` (about to work on a case) or ``record``.
+        kind: ``ready`` (imported, or group done), ``begin`` (about to work on a case), ``note`` (a line
+            for the user) or ``record``.
         case_id: The case; empty for ``ready``.
-        doing: For the progress bar: ``preparing`` or ``measuring``.
+        doing: For the progress bar: ``preparing`` or ``measuring``; of a note, its line.
         record: The finished record's own columns.
     """
 
-    kind: Literal["ready", "begin", "record"]
+    kind: Literal["ready", "begin", "note", "record"]
     case_id: str = ""
     doing: str = ""
     record: Record | None = None
@@ -50,7 +52,38 @@ def _die_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def measure_group(cases: Sequence[Case], channel: connection.Connection) -> None:
+def _opened(case: Case, channel: connection.Connection, checkpoints: Checkpoints) -> Measurement:
+    """Prepare a case, at its checkpoint if it has one; one that cannot be taken up is removed."""
+    experiment = EXPERIMENTS[case.experiment]
+    measurement = experiment.open(case)
+    if not isinstance(measurement, Resumable):
+        return measurement
+    try:
+        state = checkpoints.load(case.case_id)
+        if state is not None:
+            measurement.load_state_dict(state)
+    except Exception as error:
+        checkpoints.remove(case.case_id)
+        line = f"{case.label}: its checkpoint cannot be taken up, it starts anew: {_first_line(error)}"
+        channel.send(Message("note", case.case_id, line))
+        return experiment.open(case)
+    return measurement
+
+
+def _save(case: Case, measurement: Resumable, channel: connection.Connection, checkpoints: Checkpoints) -> None:
+    """Keep a checkpoint; one that cannot be written does not cost the case."""
+    try:
+        checkpoints.save(case.case_id, measurement.state_dict())
+    except Exception as error:
+        line = f"{case.label}: no checkpoint was written, it goes on without: {_first_line(error)}"
+        channel.send(Message("note", case.case_id, line))
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def measure_group(cases: Sequence[Case], channel: connection.Connection, checkpoints: Checkpoints) -> None:
     """Measure the cases of one comparison group: prepare each, then visit them in turn until none wants more.
 
     Each round visits all in a new order, so that what one leaves behind does not always meet the same other.
@@ -58,6 +91,7 @@ def measure_group(cases: Sequence[Case], channel: connection.Connection) -> None
     Args:
         cases: The group.
         channel: Where messages go.
+        checkpoints: Where cases that are `Resumable` are kept after each visit that wants more.
     """
     experiment = EXPERIMENTS[cases[0].experiment]
     visit_group = uuid.uuid4().hex[:12]
@@ -86,7 +120,7 @@ def measure_group(cases: Sequence[Case], channel: connection.Connection) -> None
         channel.send(Message("begin", case.case_id, "preparing"))
         try:
             with counted(case):
-                active.append((case, experiment.open(case)))
+                active.append((case, _opened(case, channel, checkpoints)))
         except Exception as error:
             failed(case, error)
     while active:
@@ -104,17 +138,20 @@ def measure_group(cases: Sequence[Case], channel: connection.Connection) -> None
                 continue
             if wants_more:
                 wanting.append((case, measurement))
+                if isinstance(measurement, Resumable):
+                    _save(case, measurement, channel, checkpoints)
             else:
                 finish(case, record)
         active = wanting
 
 
-def serve(channel: connection.Connection, memory_limit_bytes: int | None) -> None:
+def serve(channel: connection.Connection, memory_limit_bytes: int | None, checkpoints: Checkpoints) -> None:
     """Measure group after group until told to stop.
 
     Args:
         channel: Groups come in, messages go out.
         memory_limit_bytes: How much this process may allocate on the host beyond what it holds; None for no limit.
+        checkpoints: The run's.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_parent()
@@ -128,5 +165,5 @@ def serve(channel: connection.Connection, memory_limit_bytes: int | None) -> Non
             group = channel.recv()
             if group is None:
                 return
-            measure_group(group, channel)
+            measure_group(group, channel, checkpoints)
             gc.collect()

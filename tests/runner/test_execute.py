@@ -115,7 +115,7 @@ def test_a_worker_without_memory_loses_that_case_alone(runner, monkeypatch):
 
 
 def test_finished_cases_start_no_worker(runner, monkeypatch):
-    monkeypatch.setattr("kfc_bench.runner.execute._Worker.start", lambda _: pytest.fail("a worker was started"))
+    monkeypatch.setattr("kfc_bench.runner.execute._Worker.start", lambda *_: pytest.fail("a worker was started"))
     text = suite_text("[2, 3]")
     finished, given_up = runner.plan(text)
     with Journal(runner.run.journal) as journal:
@@ -180,7 +180,7 @@ class InstantWorker:
 def test_a_journal_torn_at_any_byte_of_its_last_record_costs_that_record_alone(runner, monkeypatch):
     workers = []
 
-    def start(memory_limit_bytes):
+    def start(memory_limit_bytes, _):
         workers.append(InstantWorker(memory_limit_bytes))
         return workers[-1]
 
