@@ -200,7 +200,7 @@ def test_a_damaged_journal_is_refused_and_kept(recorded):
 
 def test_export_writes_every_frame(recorded):
     done = cli_here("export", "results", "--format", "csv", "--out", "papers", cwd=recorded)
-    names = ["cost", "convergence", "trials", "comparison"]
+    names = ["cost", "convergence", "trials", "comparison", "time_to_target", "performance_profile"]
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [f"wrote papers/{name}.csv" for name in names]
     assert sorted(path.stem for path in (recorded / "papers").iterdir()) == sorted(names)

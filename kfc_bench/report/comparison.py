@@ -9,16 +9,17 @@ from typing import Any
 import pandas as pd
 
 from kfc_bench.report.names import APPROXIMATIONS
+from kfc_bench.report.outcomes import SGD, STUDY
 from kfc_bench.report.pairs import paired
 from kfc_bench.results.schema import VISIT_COLUMNS
 
-SGD = "sgd"
 STEP_KEY = ["env_id", "device", "network", "batch", "dtype", "precision", "cache"]
-TRIAL_KEY = ["env_id", "device", "network", "batch"]
 
 COMPARISON_COLUMNS = [
     "device",
+    "problem",
     "network",
+    "section",
     "batch",
     "dtype",
     "precision",
@@ -32,6 +33,7 @@ COMPARISON_COLUMNS = [
     "peak_memory_bytes",
     "seeds",
     "seeds_reached",
+    "seeds_diverged",
     "steps_to_target",
     "steps_ratio",
     "seconds_to_target",
@@ -40,8 +42,10 @@ COMPARISON_COLUMNS = [
     "lr",
     "momentum",
     "damping",
+    "schedule",
     "on_edge",
 ]
+TUNED = ["batch", "clip", "lr", "momentum", "damping", "schedule", "on_edge"]
 
 
 def _ratio(row: dict[Hashable, Any]) -> tuple[float, float, float]:
@@ -108,29 +112,31 @@ def times_to_target(trials: pd.DataFrame) -> pd.DataFrame:
         trials: The trials frame.
 
     Returns:
-        One row per optimizer, with ratios to SGD (below 1: fewer steps, fewer seconds; empty where SGD never arrives).
+        One row per study and optimizer, with ratios to SGD, whatever the batch that either was tuned to (below 1: fewer
+        steps, fewer seconds; empty where SGD never arrives).
     """
     report = trials[trials["role"] == "report"]
     rows = []
-    for key, group in report.groupby([*TRIAL_KEY, "optimizer"], sort=False):
+    for key, group in report.groupby([*STUDY, "optimizer"], sort=False):
         ended = group["status"] == "ok"
         finished = group[ended]
         rows.append(
             {
-                **dict(zip([*TRIAL_KEY, "approximation"], key, strict=True)),
+                **dict(zip([*STUDY, "approximation"], key, strict=True)),
                 "seeds": len(group),
                 "seeds_reached": int(finished["steps_to_target"].notna().sum()),
+                "seeds_diverged": int((group["status"] == "diverged").sum()),
                 "steps_to_target": _median_censored(group["steps_to_target"].where(ended)),
                 "seconds_to_target": _median_censored(group["seconds_to_target"].where(ended)),
                 "final_test_error": finished["final_test_error"].median(),
-                **{name: group[name].iloc[0] for name in ("lr", "momentum", "damping", "on_edge")},
+                **{name: group[name].iloc[0] for name in TUNED},
             }
         )
-    columns = [*TRIAL_KEY, "approximation", "seeds", "seeds_reached", "steps_to_target", "seconds_to_target"]
-    columns += ["final_test_error", "lr", "momentum", "damping", "on_edge"]
+    columns = [*STUDY, "approximation", "seeds", "seeds_reached", "seeds_diverged", "steps_to_target"]
+    columns += ["seconds_to_target", "final_test_error", *TUNED]
     summary = pd.DataFrame(rows, columns=columns)
-    baseline = summary.loc[summary["approximation"] == SGD, [*TRIAL_KEY, "steps_to_target", "seconds_to_target"]]
-    merged = summary.merge(baseline, on=TRIAL_KEY, how="left", suffixes=("", "_sgd"))
+    baseline = summary.loc[summary["approximation"] == SGD, [*STUDY, "steps_to_target", "seconds_to_target"]]
+    merged = summary.merge(baseline, on=STUDY, how="left", suffixes=("", "_sgd"))
     reached = merged["steps_to_target_sgd"] < math.inf
     return merged.assign(
         steps_ratio=(merged["steps_to_target"] / merged["steps_to_target_sgd"]).where(reached),
@@ -146,13 +152,14 @@ def comparison(cost: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
         trials: The trials frame.
 
     Returns:
-        One row per network, batch and approximation, `COMPARISON_COLUMNS`.
+        One row per network, batch, approximation and clip, and per study where several trained it,
+        `COMPARISON_COLUMNS`.
     """
+    meet = ["env_id", "device", "network", "batch", "approximation", "clip"]
     words: dict[str, type] = dict.fromkeys(["env_id", "device", "network", "approximation"], object)
     words["clip"] = float
-    # No trial clips.
-    steps, times = step_costs(cost).astype(words), times_to_target(trials).assign(clip=math.nan).astype(words)
-    joined = steps.merge(times, on=[*TRIAL_KEY, "approximation", "clip"], how="outer", sort=False)
+    steps, times = step_costs(cost).astype(words), times_to_target(trials).astype(words)
+    joined = steps.merge(times, on=meet, how="outer", sort=False)
     order = {name: rank for rank, name in enumerate([SGD, *APPROXIMATIONS])}
     joined["rank"] = joined["approximation"].map(order).fillna(len(order))
     return joined.sort_values(["network", "batch", "rank", "clip"], kind="stable", na_position="first")[

@@ -15,6 +15,7 @@ from kfc_bench.report.lead import lead_tables
 from kfc_bench.report.machine import ceilings_table, environment_table
 from kfc_bench.report.names import APPROXIMATIONS, has_peers, is_whole_pass
 from kfc_bench.report.operators import LEAST_VISITS, correctness_table, operator_tables
+from kfc_bench.report.performance_profile import profile_table
 from kfc_bench.report.profiles import steps_table
 from kfc_bench.report.tables import (
     TextTable,
@@ -24,6 +25,8 @@ from kfc_bench.report.tables import (
     feasible_table,
     health_line,
 )
+from kfc_bench.report.target_tables import epoch_table, target_tables
+from kfc_bench.report.tuning import HYPERPARAMETERS, budget_table, chosen_table, sensitivity_table
 from kfc_bench.report.units import seconds
 from kfc_bench.results.frames import Results
 from kfc_bench.results.run import JOURNAL, Run
@@ -58,6 +61,19 @@ TRAINING = """\
 A step is one update of a network's weights; "step / SGD" is its time beside plain stochastic gradient descent's on the
 same network, so 1.5x costs half as much again. What a step gains shows in training runs: how many steps, and how many
 seconds, until the target was met, as medians over seeds that no tuning saw."""
+
+TARGETS = """\
+Numbers are medians over seeds; a run that never met the target, or diverged, stands at infinity. "Against SGD" is SGD's
+time over an optimizer's own, seed by seed: the geometric mean, and the interval that holds the true one in 95 of 100
+cases. "Faster" means that it gets there in less time; "unclear", that the interval holds 1x. Where runs of one side
+ended without the target, their whole length stands for the time they would have taken at least, which gives a bound
+instead of an interval. A profile counts how often an optimizer is the best, or within so many times the best; its area
+is the share of 1x to 4x that lies below it, AlgoPerf's score. The paper held an epoch of KFC below twice SGD's."""
+
+TUNING = """\
+Every optimizer was tuned with the same number of trials on validation data; the report's seeds took no part. "(edge)"
+marks an optimizer whose best values lie at the end of what was tried, so that better ones may lie beyond. Each value
+below stands for the best trial that had it: where its neighbours are nearly as good, the optimizer is easy to tune."""
 
 PROFILES = """\
 Each phase was timed inside of whole steps. "Parts / step" is what the phases add up to, beside the same step as nobody
@@ -162,6 +178,20 @@ def render(results: Results, environment: dict[str, Any], session: Session | Non
         _section("Correctness on this device", correctness_table(results)),
         _section("Operators", *lead_tables(results), *contests, *operators, about="\n\n".join(filter(None, remarks))),
         _section("Training: the cost of a step, and what it gains", comparison_table(results), about=TRAINING),
+        _section(
+            "The way to the target",
+            *target_tables(results),
+            profile_table(results),
+            epoch_table(results),
+            about=TARGETS,
+        ),
+        _section(
+            "Tuning",
+            chosen_table(results),
+            *(sensitivity_table(results, name) for name in HYPERPARAMETERS),
+            budget_table(results),
+            about=TUNING,
+        ),
         _section("Where a step's time goes", steps_table(results), about=PROFILES),
         _section("Phases of each approximation", cost_table(results, approximations), about=PHASES),
         _section("How large a layer can be", feasible_table(results), about=SIZES),

@@ -6,12 +6,15 @@ from pathlib import Path
 
 from kfc_bench.report.comparison import comparison
 from kfc_bench.report.files import write_text
+from kfc_bench.report.performance_profile import performance_profiles
+from kfc_bench.report.time_to_target import against_sgd
+from kfc_bench.report.tuning import sensitivities, tuning_budgets
 from kfc_bench.results.frames import Results
 from kfc_bench.results.schema import COST_COLUMNS
 
 
 def export_csv(results: Results, folder: Path) -> list[Path]:
-    """Write every frame as tidy CSV, one file each, and ``comparison.csv`` (wide).
+    """Write every frame as tidy CSV, one file each, and what is made of them: ``comparison.csv`` (wide) and so on.
 
     Args:
         results: What was measured.
@@ -33,6 +36,10 @@ def export_csv(results: Results, folder: Path) -> list[Path]:
         "fidelity": results.fidelity,
         "correlation": results.correlation.drop(columns="maps"),
         "comparison": comparison(results.cost, results.trials),
+        "time_to_target": against_sgd(results),
+        "performance_profile": performance_profiles(results),
+        "sensitivity": sensitivities(results),
+        "tuning": tuning_budgets(results),
     }
     written = []
     for name, frame in frames.items():

@@ -10,6 +10,7 @@ from kfc_bench.report.fidelity import fidelity_tables
 from kfc_bench.report.inverses import family_table, refresh_table
 from kfc_bench.report.lead import lead_tables
 from kfc_bench.report.names import APPROXIMATIONS
+from kfc_bench.report.performance_profile import profile_table
 from kfc_bench.report.profiles import steps_table
 from kfc_bench.report.tables import (
     TextTable,
@@ -18,7 +19,9 @@ from kfc_bench.report.tables import (
     feasible_table,
     health_line,
 )
+from kfc_bench.report.target_tables import epoch_table, target_tables
 from kfc_bench.report.training_run import run_table
+from kfc_bench.report.tuning import budget_table, chosen_table, sensitivity_table
 from kfc_bench.results.frames import Results
 
 
@@ -28,6 +31,12 @@ def tables(results: Results) -> list[TextTable]:
     found = (
         cost_table(results, approximations),
         comparison_table(results),
+        *target_tables(results),
+        profile_table(results),
+        epoch_table(results),
+        chosen_table(results),
+        sensitivity_table(results, "damping"),
+        budget_table(results),
         run_table(results),
         steps_table(results),
         feasible_table(results),

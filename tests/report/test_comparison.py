@@ -107,6 +107,33 @@ def test_an_optimizer_without_sgd_beside_it_has_no_ratio(tmp_path):
     assert math.isnan(row["steps_ratio"])
 
 
+def test_sgd_is_the_baseline_whatever_the_batches(tmp_path):
+    records = [trial_record("sgd", 1, 30, 3.0, batch=64), trial_record("kfc", 1, 6, 1.5, batch=256, schedule="cosine")]
+    row = compared(tmp_path, records).loc["kfc"]
+    assert (row["batch"], row["schedule"]) == (256, "cosine")
+    assert (row["steps_ratio"], row["seconds_ratio"]) == (pytest.approx(0.2), 0.5)
+
+
+def test_each_section_has_its_own_sgd(tmp_path):
+    long = {"section": "long", "batch": 64}
+    records = [trial_record("sgd", 1, 30, 3.0), trial_record("kfc", 1, 6, 1.5)]
+    records += [trial_record("sgd", 2, 10, 2.0, **long), trial_record("kfc", 2, 10, 4.0, **long), KFC]
+    frame = compared(tmp_path, records).loc["kfc"].set_index("section")
+    assert dict(frame["seconds_ratio"]) == {"convergence": 0.5, "long": 2.0}
+    assert list(frame["step_s"]) == [6e-3, 6e-3]
+
+
+def test_trials_that_clip_meet_steps_that_do(tmp_path):
+    clipped = step_record("kfc", (9e-3, 9e-3, 9e-3), clip=0.3) | {"case_id": "clipped"}
+    frame = compared(tmp_path, [KFC, clipped, trial_record("kfc", 1, 6, 1.5, clip=0.3)])
+    assert list(zip(frame["step_s"], frame["steps_to_target"].fillna(-1), strict=True)) == [(6e-3, -1), (9e-3, 6)]
+
+
+def test_seeds_that_diverged_are_counted(tmp_path):
+    records = [trial_record("kfc", 1, 6, 1.5), trial_record("kfc", 2, None, None, status="diverged")]
+    assert compared(tmp_path, records).loc["kfc", "seeds_diverged"] == 1
+
+
 def test_tuning_trials_report_nothing(tmp_path):
     trials = results_of(tmp_path, [trial_record("kfc", 1, 10, 1.0, role="tuning")]).trials
     assert times_to_target(trials).empty

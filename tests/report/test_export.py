@@ -4,6 +4,9 @@ import pytest
 from kfc_bench.errors import UserError
 from kfc_bench.report.comparison import COMPARISON_COLUMNS
 from kfc_bench.report.export import export_csv
+from kfc_bench.report.performance_profile import PROFILE_COLUMNS
+from kfc_bench.report.time_to_target import TIME_TO_TARGET_COLUMNS
+from kfc_bench.report.tuning import BUDGET_COLUMNS, SENSITIVITY_COLUMNS
 from kfc_bench.results.schema import CONVERGENCE_COLUMNS, COST_COLUMNS, TRIAL_COLUMNS
 from tests.helpers import cost_record, results_of, step_record, trial_record
 
@@ -12,18 +15,24 @@ RECORDS = {
     "cost": [cost_record(operator="input_factor")],
     "steps": [step_record("sgd", (1e-3, 1e-3, 1e-3)), step_record("kfc", (2e-3, 1e-3, 3e-3))],
     "trials": [trial_record("sgd", 1, 12, 1.0), trial_record("kfc", 1, None, None)],
+    "tuning": [trial_record("kfc", 1, 12, 1.0, role="tuning")],
 }
 WRITTEN = {
-    "all": ["cost", "convergence", "trials", "comparison"],
+    "all": ["cost", "convergence", "trials", "comparison", "time_to_target", "performance_profile"],
     "cost": ["cost"],
     "steps": ["cost", "comparison"],
-    "trials": ["convergence", "trials", "comparison"],
+    "trials": ["convergence", "trials", "comparison", "time_to_target", "performance_profile"],
+    "tuning": ["convergence", "trials", "sensitivity", "tuning"],
 }
 COLUMNS = {
     "cost": list(COST_COLUMNS),
     "convergence": list(CONVERGENCE_COLUMNS),
     "trials": list(TRIAL_COLUMNS),
     "comparison": COMPARISON_COLUMNS,
+    "time_to_target": TIME_TO_TARGET_COLUMNS,
+    "performance_profile": PROFILE_COLUMNS,
+    "sensitivity": SENSITIVITY_COLUMNS,
+    "tuning": BUDGET_COLUMNS,
 }
 
 
