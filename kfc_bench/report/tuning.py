@@ -31,6 +31,9 @@ EDGE = " (edge)"
 """Beside what tuning chose: the best value lies at the end of what was tried, a better one may lie beyond."""
 
 
+CHOSEN = " *"
+
+
 def _counts(trials: pd.DataFrame) -> dict[str, int]:
     return {
         "trials": len(trials),
@@ -113,7 +116,7 @@ def sensitivity_table(results: Results, hyperparameter: str) -> TextTable | None
         [
             study_name(row, found),
             row["optimizer"],
-            three(row["value"]) + (" (chosen)" if row["chosen"] else ""),
+            three(row["value"]) + (CHOSEN if row["chosen"] else ""),
             amount(row["epochs_to_target"]),
             amount(row["validation_loss"]),
             f"{row['trials_reached']} of {row['trials']}",
@@ -122,7 +125,9 @@ def sensitivity_table(results: Results, hyperparameter: str) -> TextTable | None
         for row in found.to_dict("records")
     ]
     header = ["problem", "optimizer", hyperparameter, "epochs", "loss", "reached", "diverged"]
-    title = f"Tuning by {hyperparameter}, at the best of all else, on validation data ({device_badge(results)})"
+    title = (
+        f"Tuning by {hyperparameter} on validation data, at the best of all else, * chosen ({device_badge(results)})"
+    )
     return TextTable(title, header, rows) if rows else None
 
 

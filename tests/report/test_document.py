@@ -12,6 +12,7 @@ from kfc_bench.report.names import described
 from kfc_bench.report.operators import beside_the_fastest_other, correctness_table, operator_tables
 from kfc_bench.results.session import Session
 from tests.helpers import cost_record, results_of, step_record, trial_record
+from tests.report.trained import trained
 
 SESSION = Session(
     "mine",
@@ -258,6 +259,16 @@ def test_a_report_from_end_to_end(tmp_path):
         "run1/journal.jsonl",
     ):
         assert words in text
+
+
+def test_trials_are_reported_by_what_they_gained_and_what_tuning_tried(tmp_path):
+    tuning = [trained("kfc", 0, 10, 1.0, role="tuning", damping=damping) for damping in (0.01, 0.1)]
+    trials = [trained(name, seed, 10, time) for name, time in (("sgd", 4.0), ("kfc", 1.0)) for seed in (1, 2)]
+    text = render(results_of(tmp_path, [*tuning, *trials]), ENVIRONMENT, SESSION)
+    gained, tried = text.index("## The way to the target"), text.index("## Tuning")
+    assert gained < text.index("| kfc | 2 of 2 | - | 10 | 1 | 1 s | 4x faster [4, 4] |") < tried
+    assert gained < text.index("| digits | kfc | 64 | 2 s | 1x [1, 1] | yes |") < tried
+    assert tried < text.index("| digits | kfc | 0.01 * | 1 | 0.5 | 1 of 1 | - |")
 
 
 def test_with_a_library_the_plain_formulas_stand_in_for_none(tmp_path):

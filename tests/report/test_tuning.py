@@ -66,7 +66,7 @@ def test_the_table_of_dampings(tmp_path):
     table = sensitivity_table(results_of(tmp_path, RECORDS), "damping")
     assert table.rows == [
         ["digits", "kfc", "0.01", "not reached", "0.6", "0 of 2", "-"],
-        ["digits", "kfc", "0.1 (chosen)", "1", "0.4", "2 of 2", "-"],
+        ["digits", "kfc", "0.1 *", "1", "0.4", "2 of 2", "-"],
         ["digits", "kfc", "1", "not reached", "-", "0 of 1", "1"],
     ]
 
