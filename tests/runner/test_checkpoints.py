@@ -10,7 +10,8 @@ import torch
 from rich.console import Console
 
 from kfc_bench.experiments import EXPERIMENTS
-from kfc_bench.experiments.base import KnownCases
+from kfc_bench.experiments.base import KnownCases, Resumable
+from kfc_bench.experiments.convergence.training import Trial
 from kfc_bench.results.frames import load_results
 from kfc_bench.results.run import open_run
 from kfc_bench.results.schema import COLUMNS as SCHEMA_COLUMNS
@@ -193,3 +194,7 @@ def test_checkpoints_are_no_results(tmp_path):
     folder = write_run(tmp_path, [cost_record()])
     Checkpoints(folder / CHECKPOINTS).save("a", {"count": 1})
     assert len(load_results([tmp_path], every_run=True).cost) == 1
+
+
+def test_a_convergence_trial_can_be_laid_down():
+    assert issubclass(Trial, Resumable)
