@@ -187,6 +187,8 @@ def _frames(results: Results) -> tuple[pd.DataFrame, ...]:
         results.inverses,
         results.profiles,
         results.profile,
+        results.fidelity,
+        results.correlation,
     )
 
 
