@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 
 from kfc_bench.errors import UserError
-from kfc_bench.report.comparison import SGD, STEP_KEY, step_costs, times_to_target
+from kfc_bench.report.comparison import STEP_KEY, step_costs, times_to_target
+from kfc_bench.report.outcomes import SGD
 from kfc_bench.results.frames import Results, load_results
 from kfc_dashboard.terms import PHASES
 

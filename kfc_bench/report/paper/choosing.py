@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from kfc_bench.report.comparison import SGD, step_costs
+from kfc_bench.report.comparison import step_costs
+from kfc_bench.report.outcomes import SGD
 from kfc_bench.report.paper.evidence import Evidence, newest
 from kfc_bench.report.paper.pairing import by_seed, mean_ratio
 from kfc_bench.report.units import ratio, seconds, size, three
