@@ -22,6 +22,9 @@ are to SGD with momentum on the same network, batch and device; intervals in bra
 
 MISSING = "No results yet."
 
+NOT_RANKED = ("exact", "prong")
+"""Not by their errors: the exact matrix has none, and PRONG's is not to the Fisher matrix's scale."""
+
 
 def render(evidence: Evidence, document: Path) -> str:
     """Write the page.
@@ -136,7 +139,7 @@ def _beside_sgd(trials: pd.DataFrame, name: str) -> str:
 
 def _fidelity(evidence: Evidence, document: Path) -> Iterator[str]:
     rows = evidence.results.fidelity.query("status == 'ok' and source == 'type2'")
-    whole = rows[rows["layer"].isna() & rows["frobenius"].notna() & (rows["approximation"] != "exact")]
+    whole = rows[rows["layer"].isna() & rows["frobenius"].notna() & ~rows["approximation"].isin(NOT_RANKED)]
     for (problem, network), group in whole.groupby(["problem", "network"]):
         own = newest(group)
         last = own[own["epoch"] == own["epoch"].max()]
