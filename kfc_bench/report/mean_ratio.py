@@ -1,4 +1,4 @@
-"""The mean ratio of pairs, with an interval."""
+"""Means over pairs, with Student's t intervals."""
 
 from __future__ import annotations
 
@@ -30,6 +30,25 @@ class MeanRatio(NamedTuple):
         return MeanRatio(1 / self.ratio, 1 / self.high, 1 / self.low)
 
 
+def mean(values: Sequence[float]) -> tuple[float, float, float]:
+    """Average numbers.
+
+    Args:
+        values: The numbers.
+
+    Returns:
+        Their mean, NaN of none, and the ends of its 95 % t interval, NaN of fewer than two.
+    """
+    if not len(values):
+        return math.nan, math.nan, math.nan
+    middle = float(np.mean(values))
+    if len(values) == 1:
+        return middle, math.nan, math.nan
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    half = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2)) * error
+    return middle, middle - half, middle + half
+
+
 def mean_ratio(base: Sequence[float], other: Sequence[float]) -> MeanRatio:
     """Average the ratios of pairs, with Student's t interval of their logarithms.
 
@@ -41,11 +60,4 @@ def mean_ratio(base: Sequence[float], other: Sequence[float]) -> MeanRatio:
         Other over base.
     """
     logs = np.log(np.asarray(other, dtype=float) / np.asarray(base, dtype=float))
-    if not len(logs):
-        return MeanRatio(math.nan, math.nan, math.nan)
-    mean = float(np.mean(logs))
-    if len(logs) == 1:
-        return MeanRatio(math.exp(mean), math.nan, math.nan)
-    error = float(np.std(logs, ddof=1)) / math.sqrt(len(logs))
-    half = float(stdtrit(len(logs) - 1, (1 + CONFIDENCE) / 2)) * error
-    return MeanRatio(math.exp(mean), math.exp(mean - half), math.exp(mean + half))
+    return MeanRatio(*map(math.exp, mean(logs.tolist())))

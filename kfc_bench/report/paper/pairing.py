@@ -8,11 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from kfc_bench.report import mean_ratio as pairs
 from kfc_bench.report.units import three
-
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -42,23 +40,14 @@ class Paired:
         return f"{three(self.mean)} {interval}, {self.seeds} seed{'s' * (self.seeds != 1)}"
 
 
-def _interval(values: list[float]) -> tuple[float, float, float]:
-    mean = float(np.mean(values)) if values else math.nan
-    if len(values) < 2:
-        return mean, math.nan, math.nan
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * stats.sem(values)
-    return mean, mean - half, mean + half
-
-
 def mean_difference(differences: list[float]) -> Paired:
     """Return the mean of paired differences with its t interval."""
-    return Paired(*_interval(differences), len(differences))
+    return Paired(*pairs.mean(differences), len(differences))
 
 
 def mean_ratio(ratios: list[float]) -> Paired:
     """Return the geometric mean of paired ratios with the t interval of their logarithms."""
-    mean, low, high = _interval([math.log(ratio) for ratio in ratios])
-    return Paired(math.exp(mean), math.exp(low), math.exp(high), len(ratios))
+    return Paired(*pairs.mean_ratio([1.0] * len(ratios), ratios), len(ratios))
 
 
 def when(clock: pd.Series[float], values: pd.Series[float], level: float) -> float:
@@ -101,6 +90,6 @@ def by_seed(
     first: pd.DataFrame, second: pd.DataFrame, measure: Callable[[pd.DataFrame, pd.DataFrame], float]
 ) -> list[float]:
     """Measure the curves of two optimizers pair by pair, where both have the seed and the measure is a number."""
-    pairs = sorted(set(first["seed"]) & set(second["seed"]))
-    found = [measure(first[first["seed"] == seed], second[second["seed"] == seed]) for seed in pairs]
+    seeds = sorted(set(first["seed"]) & set(second["seed"]))
+    found = [measure(first[first["seed"] == seed], second[second["seed"] == seed]) for seed in seeds]
     return [value for value in found if not math.isnan(value)]
