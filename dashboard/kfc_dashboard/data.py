@@ -453,14 +453,15 @@ def tuning_table(trials: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per trial; ``best`` marks those hyperparameters that the optimizer's reporting trials use.
     """
-    values = ["optimizer", "lr", "momentum", "damping"]
-    report = trials[trials["role"] == "report"]
-    winners = {tuple(row) for row in report[values].fillna(-1.0).itertuples(index=False)}
-    tuning = trials[trials["role"] == "tuning"]
-    best = [tuple(row) in winners for row in tuning[values].fillna(-1.0).itertuples(index=False)]
-    ranked = tuning.assign(best=best, unranked=[not flag for flag in best])
-    order = ["optimizer", "unranked", "steps_to_target", "final_validation_error"]
-    return ranked.sort_values(order, kind="stable").drop(columns="unranked").reset_index(drop=True)
+    values = ["optimizer", "lr", "momentum", "damping", "batch", "schedule"]
+    known = trials[values].astype(object).where(trials[values].notna(), None)
+    keys = pd.Series(list(known.itertuples(index=False, name=None)), index=trials.index, dtype=object)
+    is_tuning = trials["role"] == "tuning"
+    tuning = trials[is_tuning]
+    best = keys[is_tuning].isin(set(keys[trials["role"] == "report"]))
+    ranked = tuning.assign(best=best, unranked=~best, examples=tuning["steps_to_target"] * tuning["batch"])
+    order = ["optimizer", "unranked", "examples", "final_validation_error"]
+    return ranked.sort_values(order, kind="stable").drop(columns=["unranked", "examples"]).reset_index(drop=True)
 
 
 def tuning_summary(tuning: pd.DataFrame) -> pd.DataFrame:

@@ -37,6 +37,7 @@ TARGET_TABLE = (
 ON_EDGE = "The winner lies on the edge of what was tried: a wider search might do better."
 
 TUNING = (
-    "A trial's rank: fewest steps to the target on validation data, then the lowest last validation loss. "
+    "A trial's rank: fewest examples (steps times batch) to the target on validation data, "
+    "then the lowest last validation loss. "
     "**best** marks the hyperparameters that the table above reports."
 )

@@ -101,6 +101,15 @@ def test_tuning(studied):
     assert list(counts.loc["kfc", ["trials", "reached", "failed", "steps_to_target"]]) == [3, 2, 1, 30]
 
 
+def test_another_batch_or_schedule_is_another_trial(studied):
+    sgd = studied[(studied["optimizer"] == "sgd") & (studied["role"] == "tuning")]
+    best = data.tuning_table(studied).query("optimizer == 'sgd' and best").iloc[0]
+    twin = sgd[sgd["case_id"] == best["case_id"]]
+    others = [twin.assign(case_id="b", batch=7), twin.assign(case_id="s", schedule="linear")]
+    again = data.tuning_table(pd.concat([studied, *others], ignore_index=True))
+    assert list(again.query("optimizer == 'sgd' and best")["case_id"]) == [best["case_id"]]
+
+
 def test_failures_are_named(results):
     failed = provenance.failures(results)
     assert list(failed["case"]) == ["digits.conv2 kfc refresh batch 16", "digits kfc tuning lr 0.9 batch 64"]
