@@ -17,7 +17,7 @@ from kfc_bench.results.frames import load_results
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 SUMMARIES = re.findall(
-    r"<!-- (training|contests|sizes|leads|profiles|runs) of (results/\S+) -->\n(.*?)<!-- end of \1 -->",
+    r"<!-- (training|contests|sizes|leads|profiles|runs|fidelity) of (results/\S+) -->\n(.*?)<!-- end of \1 -->",
     README,
     re.DOTALL,
 )
@@ -28,6 +28,7 @@ TITLES = {
     "runs": "A training run of",
     "contests": "time of a",
     "sizes": "Largest sizes",
+    "fidelity": "Error of the whole network's matrix",
 }
 """Which of a summary's tables are shown, by a word of their titles."""
 
