@@ -184,8 +184,9 @@ def test_a_huge_learning_rate_diverges_with_a_reason(optimizer, periods):
         ([2.3, 0.5, 1.9], "ok"),
         ([2.3, 2.2, 2.25], "ok"),
         ([2.3, 2.4, 2.3], "ok"),
+        ([2.3, 9.0, 4.5], "ok"),
     ],
-    ids=["lost what it learned", "lost some of it", "slow", "never learned"],
+    ids=["lost what it learned", "lost some of it", "slow", "never learned", "on its way back"],
 )
 def test_a_network_that_collapses_has_diverged(monkeypatch, losses, status):
     values = iter(loss for loss in losses for _ in range(2))
@@ -195,6 +196,13 @@ def test_a_network_that_collapses_has_diverged(monkeypatch, losses, status):
     if status == "diverged":
         assert record["steps_to_target"] is record["final_test_error"] is None
         assert "fell from 2.3 to 0.5, but ended at 2.29" in record["reason"]
+
+
+@pytest.mark.parametrize(("optimizer", "lr"), [("adam", 10.0), ("muon", 30.0)])
+def test_a_network_that_blows_up_without_leaving_the_numbers_has_diverged(optimizer, lr):
+    record = trained(trial_case(optimizer, lr=lr, network="digits"))
+    assert record["status"] == "diverged"
+    assert record["reason"].startswith("the training loss rose from 2.3")
 
 
 def test_a_validation_loss_that_overflows_has_diverged(monkeypatch):

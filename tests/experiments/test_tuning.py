@@ -103,6 +103,16 @@ def test_the_winner_is_the_best_and_the_first_among_equals():
     assert winner(tried) == (0.3,)
 
 
+def test_where_all_trials_fail_the_search_goes_down_and_the_winner_is_on_the_edge():
+    axes = (Axis("lr", (0.1, 0.3)),)
+    tried = dict.fromkeys(grid(axes), WORST)
+    for rate in (0.0333333, 0.0111111, 0.0037037):
+        assert is_on_edge(axes, tried)
+        following = propose(axes, tried)
+        assert following == pytest.approx((rate,), rel=1e-4)
+        tried[following] = WORST
+
+
 @pytest.mark.parametrize("axis", [LR, MOMENTUM, DAMPING], ids=lambda axis: axis.name)
 @pytest.mark.parametrize("value", [0.001, 0.123457, 0.9, 0.999])
 def test_the_scale_goes_both_ways(axis, value):

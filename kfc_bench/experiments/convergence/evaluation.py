@@ -20,6 +20,9 @@ of half a per cent at most; all of 50,000 would take longer than the training be
 LEARNED, COLLAPSED = 0.5, 0.9
 """A trial has collapsed if its training loss was below the one share of its first value and ended above the other."""
 
+EXPLODED = 2.0
+"""A trial has exploded if its training loss ended above so many times its first value: twice the loss of a guess."""
+
 
 def evaluated_steps(case: TrialCase, steps_per_epoch: int) -> frozenset[int]:
     """Return the steps after which a trial is evaluated: evenly spread over each epoch, and the last.
@@ -73,7 +76,7 @@ def is_finite(point: Point) -> bool:
 
 
 def why_diverged(curve: list[Point]) -> str | None:
-    """Say why a trial that came to its end has diverged: it lost what it had learned, or ended in no numbers.
+    """Say why a trial that came to its end has diverged: it lost what it had learned, blew up, or ended in no numbers.
 
     Args:
         curve: Its points, whose training loss is there.
@@ -86,6 +89,8 @@ def why_diverged(curve: list[Point]) -> str | None:
     losses = [float(point["train_loss"] or 0.0) for point in curve]
     if min(losses) < LEARNED * losses[0] and losses[-1] > COLLAPSED * losses[0]:
         return f"the training loss fell from {losses[0]:.3g} to {min(losses):.3g}, but ended at {losses[-1]:.3g}"
+    if losses[-1] > EXPLODED * losses[0]:
+        return f"the training loss rose from {losses[0]:.3g} to {losses[-1]:.3g}"
     return None
 
 

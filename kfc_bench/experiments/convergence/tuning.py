@@ -9,6 +9,8 @@ from itertools import product
 
 Value = float | str
 Point = tuple[Value, ...]
+"""A value for each axis, the learning rate first."""
+
 Score = tuple[float, float]
 """Examples to the target (infinite if never reached) and, between equals, the last validation loss."""
 
@@ -67,13 +69,16 @@ def _with(point: Point, index: int, value: float) -> Point:
 
 
 def winner(tried: Mapping[Point, Score]) -> Point:
-    """Return the point with the best score, the first tried among equals."""
-    return min(tried, key=lambda point: tried[point])
+    """Return the point with the best score, the first tried among equals; where all failed, that of the least rate."""
+    best = min(tried, key=lambda point: tried[point])
+    return best if tried[best] != WORST else min(tried, key=lambda point: point[0])
 
 
 def is_on_edge(axes: Sequence[Axis], tried: Mapping[Point, Score]) -> bool:
-    """Tell whether the winner has an extreme value on any refined axis, so that a better one may lie beyond."""
+    """Tell whether the winner has an extreme value on any refined axis, or failed: a better one may lie beyond."""
     best = winner(tried)
+    if tried[best] == WORST:
+        return True
     for index, axis in _refined(axes):
         below, above = _neighbours(axis, index, best, tried)
         if above is None or (below is None and float(best[index]) > 0):
