@@ -41,8 +41,13 @@ class Checkpoints:
             RuntimeError: It cannot be written, as torch says it.
         """
         self.folder.mkdir(exist_ok=True)
-        torch.save(state, self._partial(case_id))
-        self._partial(case_id).replace(self._file(case_id))
+        partial = self._partial(case_id)
+        try:
+            torch.save(state, partial)
+            partial.replace(self._file(case_id))
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
 
     def load(self, case_id: str) -> dict[str, Any] | None:
         """Read a case's checkpoint; None if it has none. May raise whatever a torn file makes torch raise."""
