@@ -135,7 +135,8 @@ class Executor:
             The newest record of every case of the run.
 
         Raises:
-            UserError: The journal or the session cannot be written or read.
+            UserError: The journal or the session cannot be written or read, or a case needs something mended first,
+                as a damaged file; every finished record is kept.
             KeyboardInterrupt: Ctrl-C; every finished record is kept.
         """
         self._records = latest_by_case(self.run.records())
@@ -244,6 +245,8 @@ class Executor:
                     current = remaining[message.case_id]
                     if message.record is not None:
                         keep(current, message.record)
+                    elif message.kind == "refused":
+                        raise UserError(message.doing)
                     elif message.kind == "note":
                         progress.note(message.doing)
                     else:

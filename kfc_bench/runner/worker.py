@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from multiprocessing import connection, parent_process
 from typing import Literal
 
+from kfc_bench.errors import UserError
 from kfc_bench.experiments import EXPERIMENTS, Case, Measurement, Resumable
 from kfc_bench.measure.memory import limit_own_memory
 from kfc_bench.results.schema import Record
@@ -27,13 +28,13 @@ class Message:
 
     Attributes:
         kind: ``ready`` (imported, or group done), ``begin`` (about to work on a case), ``note`` (a line
-            for the user) or ``record``.
+            for the user), ``record``, or ``refused`` (the user has to mend something, the group is given up).
         case_id: The case; empty for ``ready``.
-        doing: For the progress bar: ``preparing`` or ``measuring``; of a note, its line.
+        doing: For the progress bar: ``preparing`` or ``measuring``; of a note or a refusal, its line.
         record: The finished record's own columns.
     """
 
-    kind: Literal["ready", "begin", "note", "record"]
+    kind: Literal["ready", "begin", "note", "record", "refused"]
     case_id: str = ""
     doing: str = ""
     record: Record | None = None
@@ -87,6 +88,7 @@ def measure_group(cases: Sequence[Case], channel: connection.Connection, checkpo
     """Measure the cases of one comparison group: prepare each, then visit them in turn until none wants more.
 
     Each round visits all in a new order, so that what one leaves behind does not always meet the same other.
+    What is the user's to mend, as a damaged file is, becomes no record: it would be kept once the file is mended.
 
     Args:
         cases: The group.
@@ -115,12 +117,18 @@ def measure_group(cases: Sequence[Case], channel: connection.Connection, checkpo
         status, reason = experiment.classify(error)
         finish(case, {"status": status, "reason": reason})
 
+    def refuse(case: Case, error: UserError) -> None:
+        channel.send(Message("refused", case.case_id, str(error)))
+
     active: list[tuple[Case, Measurement]] = []
     for case in cases:
         channel.send(Message("begin", case.case_id, "preparing"))
         try:
             with counted(case):
                 active.append((case, _opened(case, channel, checkpoints)))
+        except UserError as error:
+            refuse(case, error)
+            return
         except Exception as error:
             failed(case, error)
     while active:
@@ -133,6 +141,9 @@ def measure_group(cases: Sequence[Case], channel: connection.Connection, checkpo
                 with counted(case):
                     wants_more = measurement.visit()
                     record = {} if wants_more else measurement.record()
+            except UserError as error:
+                refuse(case, error)
+                return
             except Exception as error:
                 failed(case, error)
                 continue

@@ -9,17 +9,19 @@ from dataclasses import astuple, dataclass
 
 import torch
 
+from kfc_bench.errors import UserError
 from kfc_bench.experiments import EXPERIMENTS, Case, Experiment
 
 NAME = "counting"
 COLUMNS = ("label", "total", "here", "status", "reason")
 TOTAL, FATAL = 4, 3
 """Visits that a case wants in all, and the one that its fate awaits in the worker that began it."""
+REFUSAL = "set.tar.gz: is damaged; get it again"
 
 
 @dataclass(frozen=True)
 class CountingCase(Case):
-    """Counts to `TOTAL`, and ``dies`` or ``waits`` on the way."""
+    """Counts to `TOTAL`, and ``dies``, ``waits`` or ``is refused`` on the way."""
 
     name: str
     fate: str | None = None
@@ -54,6 +56,8 @@ class Counting:
             os.kill(os.getpid(), signal.SIGKILL)
         if self._here == FATAL and self._case.fate == "waits":
             time.sleep(60)
+        if self._here == FATAL and self._case.fate == "is refused":
+            raise UserError(REFUSAL)
         self._count += 1
         return int(self._count) < TOTAL
 
@@ -71,10 +75,16 @@ class ResumableCounting(Counting):
         self._count = state["count"]
 
 
+def _open(case):
+    if case.fate == "cannot be opened":
+        raise UserError(REFUSAL)
+    return ResumableCounting(case)
+
+
 COUNTING = Experiment(
     visited=False,
     parse=lambda *_: None,
-    open=ResumableCounting,
+    open=_open,
     classify=lambda error: ("crashed", str(error)),
 )
 
