@@ -103,7 +103,10 @@ class OnDisk:
         """See `Found`."""
         for split in self.data_set.splits:
             if not (self.where / split).is_dir():
-                raise UserError(f"{self.where}: holds no split {split!r}; kfc-bench data fetch {self.data_set.name}")
+                raise self._without(split)
+
+    def _without(self, split: str) -> UserError:
+        return UserError(f"{self.where}: holds no split {split!r}; kfc-bench data fetch {self.data_set.name}")
 
     def verify(self) -> str:
         """See `Found`."""
@@ -116,14 +119,18 @@ class OnDisk:
         library = _library(self.data_set.name)
         try:
             stored = library.load_from_disk(self.where)
-        except Exception as error:  # Arrow's errors and the library's own have no base in common.
+            train = [self._split(stored, split) for split in self.data_set.splits if split != "test"]
+            return joined(train), self._split(stored, "test")
+        except UserError:
+            raise
+        except Exception as error:  # Arrow's errors, Pillow's and the library's own have no base in common.
             raise UserError(
                 f"{self.where}: cannot be read ({type(error).__name__}); kfc-bench data fetch {self.data_set.name}"
             ) from None
-        train = [self._split(stored, split) for split in self.data_set.splits if split != "test"]
-        return joined(train), self._split(stored, "test")
 
     def _split(self, stored: Any, split: str) -> Raw:
+        if split not in stored:
+            raise self._without(split)
         rows, images = stored[split], self.data_set.splits[split]
         where = f"{self.where}: split {split}"
         lacking = {self.data_set.image, "label"} - set(rows.column_names)
@@ -136,6 +143,8 @@ class OnDisk:
         for start in range(0, images, _CHUNK):
             for place, picture in enumerate(rows[start : start + _CHUNK][self.data_set.image], start):
                 array = np.asarray(picture)
+                if array.dtype != np.uint8:
+                    raise UserError(f"{where}: image {place} is of {array.dtype}; uint8 is needed")
                 if array.shape != (*size, channels) and (channels, *array.shape) != self.data_set.shape:
                     raise UserError(f"{where}: image {place} is {list(array.shape)}; {[*size, channels]} is needed")
                 pixels[place] = array.reshape(*size, channels).transpose(2, 0, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from dataclasses import replace
 
@@ -129,3 +130,44 @@ def test_a_split_that_is_missing_and_one_that_is_damaged(tmp_path):
     (tmp_path / "small" / "train" / "state.json").unlink()
     with pytest.raises(UserError, match="small: cannot be read"):
         found.read()
+
+
+def test_a_split_that_the_data_set_does_not_name(tmp_path):
+    """Its folder is there, but what is loaded are the splits that the library's own list names."""
+    small = fashion()
+    stored(train=small.train, test=small.test).save_to_disk(tmp_path / "small")
+    (tmp_path / "small" / "dataset_dict.json").write_text('{"splits": ["train"]}')
+    with pytest.raises(UserError, match="small: holds no split 'test'; kfc-bench data fetch small"):
+        small.data_set().hub.find(tmp_path).read()
+
+
+def with_first_picture(small, folder, data):
+    """Store the data set with other bytes in the place of the first test image."""
+    splits = stored(train=small.train, test=small.test)
+    rows = splits["test"].cast_column("image", datasets.Image(decode=False)).to_dict()
+    rows["image"][0] = {"bytes": data, "path": None}
+    splits["test"] = datasets.Dataset.from_dict(rows, features=splits["test"].features)
+    splits.save_to_disk(folder / "small")
+    return small.data_set().hub.find(folder)
+
+
+def png(pixels):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+GREY = png(np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8))
+
+
+@pytest.mark.parametrize("size", [4, 40, 400], ids=["in its signature", "in its header", "in its pixels"])
+def test_a_picture_that_is_cut_off(size, tmp_path):
+    assert len(GREY) > 400
+    with pytest.raises(UserError, match=r"small: cannot be read \(\w+\); kfc-bench data fetch small"):
+        with_first_picture(fashion(), tmp_path, GREY[:size]).read()
+
+
+def test_a_picture_of_more_than_a_byte_a_pixel(tmp_path):
+    deep = png(np.full((28, 28), 1000, np.uint16))
+    with pytest.raises(UserError, match=r"split test: image 0 is of u?int(16|32); uint8 is needed"):
+        with_first_picture(fashion(), tmp_path, deep).read()
