@@ -54,10 +54,14 @@ def verify_file(path: Path, checksum: Checksum) -> None:
         checksum: The sum.
 
     Raises:
-        UserError: It has another.
+        UserError: It has another, or cannot be read.
     """
-    with path.open("rb") as file:
-        _compare(str(path), hashlib.file_digest(file, checksum.algorithm).hexdigest(), checksum)
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, checksum.algorithm).hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({_words(error)})") from None
+    _compare(str(path), digest, checksum)
 
 
 def _compare(where: str, found: str, checksum: Checksum) -> None:

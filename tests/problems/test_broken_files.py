@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import hashlib
 import os
 import pickle
 import tarfile
@@ -106,3 +108,15 @@ def test_an_archive_without_a_batch(tmp_path):
         pass
     with pytest.raises(UserError, match=r"set\.tar\.gz: holds no cifar-10-batches/data_batch_1\.bin"):
         layout.find(tmp_path).read()
+
+
+def test_an_archive_that_cannot_be_read(tmp_path, monkeypatch):
+    small = SMALL["records"]()
+    found = replace(small.layout, archive=small.archive(tmp_path)).find(tmp_path)
+
+    def unreadable(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(hashlib, "file_digest", unreadable)
+    with pytest.raises(UserError, match=r"set\.tar\.gz: cannot be read \(\[Errno 5\] Input/output error\)$"):
+        found.verify()
