@@ -235,6 +235,15 @@ def test_a_skipped_step_is_a_divergence():
     assert score({"batch": 64, **trial.record()}) == WORST
 
 
+def test_a_decomposition_that_does_not_exist_is_a_divergence(monkeypatch):
+    trial = Trial(trial_case("kfc"))
+    indefinite = torch.diag(torch.tensor([1.0, -1.0]))
+    monkeypatch.setattr(Stepper, "step", lambda *_: torch.linalg.cholesky(indefinite))
+    assert trial.visit() is False
+    assert trial.status == "diverged"
+    assert trial.reason.startswith("step 1: linalg.cholesky")
+
+
 @pytest.mark.parametrize(("per_epoch", "evaluations", "steps"), [(18, 3, 40), (7, 3, 15), (2, 5, 3), (18, 1, 5)])
 def test_evaluations_are_spread_evenly(per_epoch, evaluations, steps):
     found = evaluated_steps(trial_case(evaluations=evaluations, steps=steps), per_epoch)
