@@ -287,6 +287,8 @@ def test_the_quickstart_suite():
 
 MISTAKES = {
     "tuning-seed-reports": (("seeds = [1, 2]", "seeds = [0, 1]"), "seed 0 tunes, so it may not report"),
+    "seed": (("seeds = [1, 2]", "seeds = [1, -1]"), "seeds: seed -1 must be at least 0"),
+    "large-seed": (("tuning_seed = 0", f"tuning_seed = {2**63}"), rf"tuning_seed: seed {2**63} .* below 2\^63"),
     "unequal-grids": (("lr = [0.01]", "lr = [0.01, 0.1]"), "grids have sgd 3, kfc 6 points"),
     "twice": (('name = "kfc"', 'name = "sgd"'), "unknown key 'damping'"),
     "optimizer": (('name = "kfc"', 'name = "kfcc"'), "did you mean 'kfc'"),

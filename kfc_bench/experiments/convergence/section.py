@@ -31,7 +31,7 @@ def parse(section: Table, device: str) -> ConvergencePlan:
     """
     setting = _setting(section, device)
     batch = section.positive("batch", section.take("batch", int))
-    seeds = tuple(section.sweep("seeds", int)) if "seeds" in section else ()
+    seeds = tuple(_seed(section, "seeds", seed) for seed in section.sweep("seeds", int)) if "seeds" in section else ()
     extra_trials = section.take("extra_trials", int, 0)
     if extra_trials < 0:
         raise UserError(f"{section.where}: extra_trials = {extra_trials} must not be negative")
@@ -43,7 +43,8 @@ def parse(section: Table, device: str) -> ConvergencePlan:
         for index, values in enumerate(section.tables("optimizer"), start=1)
     )
     settled = is_settled(contestants, extra_trials)
-    tuning_seed = section.take("tuning_seed", int) if "tuning_seed" in section or not settled else None
+    tunes = "tuning_seed" in section or not settled
+    tuning_seed = _seed(section, "tuning_seed", section.take("tuning_seed", int)) if tunes else None
     section.done()
     if settled and not seeds:
         raise UserError(f"{section.where}: nothing is tuned and no seeds report; give seeds, or a grid")
@@ -51,6 +52,12 @@ def parse(section: Table, device: str) -> ConvergencePlan:
         raise UserError(f"{section.where}: seed {tuning_seed} tunes, so it may not report; take it out of seeds")
     _check_fair(section.where, contestants, extra_trials)
     return ConvergencePlan(setting, contestants, problem.train, extra_trials, tuning_seed, seeds, timeout_s)
+
+
+def _seed(section: Table, key: str, seed: int) -> int:
+    if not 0 <= seed < 2**63:
+        raise UserError(f"{section.where}: {key}: seed {seed} must be at least 0 and below 2^63")
+    return seed
 
 
 def _setting(section: Table, device: str) -> Setting:
