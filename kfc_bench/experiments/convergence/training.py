@@ -34,7 +34,7 @@ WARM_UP_STEPS = 3
 CHECKPOINT_S = 20.0
 """Seconds of training in a visit: what an interrupted run loses at most, saving being a matter of a tenth of one."""
 
-DIVERGENCE = (FloatingPointError, NotInvertibleError, torch.linalg.LinAlgError)
+DIVERGENCE = (FloatingPointError, NotInvertibleError, torch.linalg.LinAlgError)  # type: ignore[attr-defined]
 
 
 class Trial:
