@@ -54,7 +54,9 @@ def speedup(pairs: pd.DataFrame, measure: str) -> Speedup:
     """Average SGD's way to the target over the optimizer's own, over pairs of trials.
 
     A trial that never met the target would have needed more than all of its length. Where that befell one side only,
-    its length in place of the missing way bounds the mean; where it befell both sides, nothing is known.
+    its length in place of the missing way bounds the mean; where it befell both sides, nothing is known. Nor is it
+    where a trial of either side diverged or failed: such a trial has no length, the earlier it was lost the sooner it
+    would seem to have arrived.
 
     Args:
         pairs: From `paired_with_sgd`.
@@ -63,11 +65,13 @@ def speedup(pairs: pd.DataFrame, measure: str) -> Speedup:
     Returns:
         The geometric mean and its 95 % interval; a bound has no interval.
     """
+    if pairs.empty or not (pairs["ended"] & pairs["ended_sgd"]).all():
+        return UNKNOWN
     way, base = pairs[f"{measure}_to_target"], pairs[f"{measure}_to_target_sgd"]
     met, met_base = way < math.inf, base < math.inf
     way, base = way.where(met, pairs[f"{measure}_run"]), base.where(met_base, pairs[f"{measure}_run_sgd"])
     measurable = (way > 0) & (base > 0)
-    if pairs.empty or not (measurable & (met | met_base)).all():
+    if not (measurable & (met | met_base)).all():
         return UNKNOWN
     mean = mean_ratio(way.tolist(), base.tolist())
     if met.all() and met_base.all():
