@@ -67,8 +67,9 @@ Numbers are medians over seeds; a run that never met the target, or diverged, st
 time over an optimizer's own, seed by seed: the geometric mean, and the interval that holds the true one in 95 of 100
 cases. "Faster" means that it gets there in less time; "unclear", that the interval holds 1x. Where runs of one side
 ended without the target, their whole length stands for the time they would have taken at least, which gives a bound
-instead of an interval; where a run diverged there is no number. A profile counts how often an optimizer is the best, or within so many times the best; its area
-is the share of 1x to 4x that lies below it, AlgoPerf's score. The paper held an epoch of KFC below twice SGD's."""
+instead of an interval; where a run diverged there is no number. A profile counts how often an optimizer is the best, or
+within so many times the best; its area is the share of 1x to 4x that lies below it, AlgoPerf's score. The paper held an
+epoch of KFC below twice SGD's."""
 
 TUNING = """\
 Every optimizer was tuned with the same number of trials on validation data; the report's seeds took no part. "(edge)"
