@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from kfc_bench.report.names import APPROXIMATIONS
-from kfc_bench.report.outcomes import SGD, STUDY
+from kfc_bench.report.outcomes import SGD, STUDY, current
 from kfc_bench.report.pairs import paired
 from kfc_bench.results.schema import VISIT_COLUMNS
 
@@ -115,9 +115,8 @@ def times_to_target(trials: pd.DataFrame) -> pd.DataFrame:
         One row per study and optimizer, with ratios to SGD, whatever the batch that either was tuned to (below 1: fewer
         steps, fewer seconds; empty where SGD never arrives).
     """
-    report = trials[trials["role"] == "report"]
     rows = []
-    for key, group in report.groupby([*STUDY, "optimizer"], sort=False):
+    for key, group in current(trials, "report").groupby([*STUDY, "optimizer"], sort=False):
         ended = group["status"] == "ok"
         finished = group[ended]
         rows.append(

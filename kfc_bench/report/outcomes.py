@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -19,7 +19,35 @@ SEED = ["run_id", "seed"]
 
 MEASURES = ("steps", "epochs", "seconds")
 _TRIAL = ["run_id", "case_id"]
+_SEARCH = ["run_id", *STUDY]
+_TARGET = ["target_metric", "target_value"]
+_SETTINGS = ["batch", "steps", "lr", "momentum", "damping", "weight_decay", "schedule", "clip", "averaging"]
 _ENDS = {"step": "steps_run", "epoch": "epochs_run", "seconds": "seconds_run", "validation_loss": "last_loss"}
+
+
+def _as_the_newest(trials: pd.DataFrame, key: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
+    """Keep the trials that share the columns of the newest trial with the same key."""
+    newest = trials.drop_duplicates(key, keep="last")[[*key, *columns]]
+    return trials.merge(newest, on=[*key, *columns])
+
+
+def current(trials: pd.DataFrame, role: str) -> pd.DataFrame:
+    """Leave out what an earlier version of the suite asked for, where an edited one went on in the same run.
+
+    Args:
+        trials: The trials frame, oldest first.
+        role: ``"report"`` or ``"tuning"``.
+
+    Returns:
+        The trials of that role with their study's newest target; of reporting trials only those with their optimizer's
+        newest settings, one a seed.
+    """
+    own = _as_the_newest(trials, _SEARCH, _TARGET)
+    own = own[own["role"] == role]
+    if role == "tuning":
+        return own
+    optimizer = [*_SEARCH, "optimizer"]
+    return _as_the_newest(own, optimizer, _SETTINGS).drop_duplicates([*optimizer, "seed"], keep="last")
 
 
 def outcomes(results: Results, role: str) -> pd.DataFrame:
@@ -30,13 +58,13 @@ def outcomes(results: Results, role: str) -> pd.DataFrame:
         role: ``"report"`` or ``"tuning"``.
 
     Returns:
-        The trials with ``steps_to_target``, ``epochs_to_target`` and ``seconds_to_target``, infinite where the target
+        The `current` trials with ``steps_to_target``, ``epochs_to_target`` and ``seconds_to_target``, infinite where the target
         was not met or the trial failed after all; ``steps_run``, ``epochs_run`` and ``seconds_run``, up to the last
         evaluation that gave numbers; ``last_loss`` on validation data there; ``ended`` and ``diverged``.
     """
     points = results.convergence.sort_values("step", kind="stable")
     ends = points.groupby(_TRIAL)[list(_ENDS)].last().astype(float).rename(columns=_ENDS)
-    trials = results.trials[results.trials["role"] == role].merge(ends, on=_TRIAL, how="left")
+    trials = current(results.trials, role).merge(ends, on=_TRIAL, how="left")
     ended = trials["status"] == "ok"
     met = ended & trials["steps_to_target"].notna()
     steps, seconds = (trials[name].astype(float) for name in ("steps_to_target", "seconds_to_target"))

@@ -83,7 +83,7 @@ def speedup(pairs: pd.DataFrame, measure: str) -> Speedup:
 
 def paired_with_sgd(own: pd.DataFrame, study: pd.DataFrame) -> pd.DataFrame:
     """Set beside each trial SGD's of the same seed, its columns ending in ``_sgd``; trials without one are left out."""
-    return own.merge(study[study["optimizer"] == SGD], on=SEED, suffixes=("", "_sgd"))
+    return own.merge(study[study["optimizer"] == SGD], on=SEED, suffixes=("", "_sgd"), validate="one_to_one")
 
 
 def against_sgd(results: Results) -> pd.DataFrame:

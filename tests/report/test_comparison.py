@@ -129,6 +129,16 @@ def test_trials_that_clip_meet_steps_that_do(tmp_path):
     assert list(zip(frame["step_s"], frame["steps_to_target"].fillna(-1), strict=True)) == [(6e-3, -1), (9e-3, 6)]
 
 
+def test_trials_of_an_earlier_target_are_left_out(tmp_path):
+    records = [
+        trial_record("kfc", seed, steps, 1.0, target_metric="error", target_value=target, case_id=f"{target} {seed}")
+        for target, steps in ((0.05, 5), (0.03, 9))
+        for seed in (1, 2)
+    ]
+    row = compared(tmp_path, records).loc["kfc"]
+    assert (row["seeds"], row["steps_to_target"]) == (2, 9)
+
+
 def test_seeds_that_diverged_are_counted(tmp_path):
     records = [trial_record("kfc", 1, 6, 1.5), trial_record("kfc", 2, None, None, status="diverged")]
     assert compared(tmp_path, records).loc["kfc", "seeds_diverged"] == 1

@@ -5,7 +5,8 @@ import math
 import pytest
 
 from kfc_bench.report.time_to_target import TIME_TO_TARGET_COLUMNS, against_sgd
-from tests.helpers import results_of
+from kfc_bench.results.frames import load_results
+from tests.helpers import results_of, write_run
 from tests.report.test_mean_ratio import T_1
 from tests.report.trained import diverged, never, trained
 
@@ -116,6 +117,31 @@ def test_sections_are_not_mixed(tmp_path):
     records += [trained("sgd", 1, 20, 4.0, **short), trained("kfc", 1, 20, 4.0, **short)]
     frame = against_sgd(results_of(tmp_path, records)).query("optimizer == 'kfc'").set_index("section")
     assert dict(frame["seconds_speedup"]) == pytest.approx({"convergence": 4, "short": 1})
+
+
+EDITS = {
+    "another target": ({"target_value": 0.05}, {"target_value": 0.03}),
+    "other settings": ({"lr": 0.1}, {"lr": 0.2}),
+    "what no column tells": ({}, {}),
+}
+
+
+@pytest.mark.parametrize(("before", "after"), EDITS.values(), ids=EDITS)
+def test_trials_of_an_earlier_version_of_the_suite_are_left_out(tmp_path, before, after):
+    target = {"target_metric": "error", "target_value": 0.03}
+    old = [trained("sgd", seed, 40, 8.0, **target | before) for seed in (1, 2)]
+    old += [trained("kfc", seed, 40, 8.0, **target | before) for seed in (1, 2, 3)]
+    new = [trained("sgd", seed, 20, 4.0, **target | after, case_id=f"new sgd {seed}") for seed in (1, 2)]
+    new += [trained("kfc", seed, 10, 1.0, **target | after, case_id=f"new kfc {seed}") for seed in (1, 2)]
+    row = row_of(tmp_path, *old, *new)
+    assert (row["pairs"], row["seconds_speedup"]) == about(2, 4)
+
+
+def test_each_run_keeps_its_own_trials(tmp_path):
+    for run, way in (("run1", 8.0), ("run2", 2.0)):
+        write_run(tmp_path, [trained("sgd", 1, 10, way), trained("kfc", 1, 10, 1.0, lr=way)], run_id=run)
+    (row,) = against_sgd(load_results([tmp_path], every_run=True)).query("optimizer == 'kfc'").to_dict("records")
+    assert (row["pairs"], row["seconds_speedup"]) == about(2, 4)
 
 
 def test_the_winner_s_hyperparameters_stand_beside_it(tmp_path):
