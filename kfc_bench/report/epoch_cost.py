@@ -17,6 +17,8 @@ PAPER_BOUND = 2.0
 def epoch_costs(own: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, Any]:
     """Average training seconds per epoch over trials that went to their end.
 
+    A trial's seconds hold its initialisation, here spread over its epochs; evaluation is outside.
+
     Args:
         own: An optimizer's trials, from `kfc_bench.report.outcomes.outcomes`.
         pairs: The same with SGD's of the same seeds beside them, ending in ``_sgd``.

@@ -58,8 +58,8 @@ def outcomes(results: Results, role: str) -> pd.DataFrame:
         role: ``"report"`` or ``"tuning"``.
 
     Returns:
-        The `current` trials with ``steps_to_target``, ``epochs_to_target`` and ``seconds_to_target``, infinite where the target
-        was not met or the trial failed after all; ``steps_run``, ``epochs_run`` and ``seconds_run``, up to the last
+        The `current` trials with ``steps_to_target``, ``examples_to_target``, ``epochs_to_target`` and
+        ``seconds_to_target``, infinite where the target was not met or the trial failed after all; ``steps_run``, ``epochs_run`` and ``seconds_run``, up to the last
         evaluation that gave numbers; ``last_loss`` on validation data there; ``ended`` and ``diverged``.
     """
     points = results.convergence.sort_values("step", kind="stable")
@@ -68,11 +68,15 @@ def outcomes(results: Results, role: str) -> pd.DataFrame:
     ended = trials["status"] == "ok"
     met = ended & trials["steps_to_target"].notna()
     steps, seconds = (trials[name].astype(float) for name in ("steps_to_target", "seconds_to_target"))
+    examples = steps * trials["batch"]
+    images = trials["steps_run"] * trials["batch"] / trials["epochs_run"]
     return trials.assign(
         ended=ended,
         diverged=trials["status"] == "diverged",
         steps_to_target=steps.where(met, math.inf),
-        epochs_to_target=(steps / trials["steps_run"] * trials["epochs_run"]).where(met, math.inf),
+        examples_to_target=examples.where(met, math.inf),
+        # Whole images, so that as many examples are as many epochs at any batch.
+        epochs_to_target=(examples / images.round()).where(met, math.inf),
         seconds_to_target=seconds.where(met, math.inf),
     )
 

@@ -17,7 +17,9 @@ MOST = 4.0
 
 SHOWN = (1.0, 2.0)
 """Factors that the table gives shares at; the area sums up all."""
-COMPARED = {"steps": "steps", "seconds": "time"}
+COMPARED = {"epochs": "epochs", "seconds": "time"}
+"""Batches are tuned, so that steps are not alike where epochs are."""
+
 PROFILE_COLUMNS = ["measure", "optimizer", "tau", "share", "runs", "area"]
 _RUN = [*STUDY, *SEED]
 
@@ -27,7 +29,7 @@ def factors(trials: pd.DataFrame, measure: str) -> pd.Series:
 
     Args:
         trials: From `kfc_bench.report.outcomes.outcomes`.
-        measure: ``"steps"`` or ``"seconds"``.
+        measure: ``"epochs"`` or ``"seconds"``.
 
     Returns:
         At least 1; infinite where the target was not met.

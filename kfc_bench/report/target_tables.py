@@ -92,7 +92,8 @@ def epoch_table(results: Results) -> TextTable | None:
         for row in summary[summary["epoch_s"].notna()].to_dict("records")
     ]
     header = ["problem", "optimizer", "batch", "an epoch", "/ SGD", f"within {PAPER_BOUND:g}x"]
-    return TextTable(f"Training time of an epoch ({device_badge(results)})", header, rows) if rows else None
+    title = f"Training time of an epoch, initialisation spread over all ({device_badge(results)})"
+    return TextTable(title, header, rows) if rows else None
 
 
 def _epoch(row: dict[Hashable, Any]) -> tuple[str, str]:

@@ -30,8 +30,9 @@ BUDGET_COLUMNS = [*CONTESTANT, "trials", "trials_reached", "trials_diverged", "s
 EDGE = " (edge)"
 """Beside what tuning chose: the best value lies at the end of what was tried, a better one may lie beyond."""
 
-
 CHOSEN = " *"
+SEARCHED = " (best tried)"
+"""Beside the best of the tuning trials of an optimizer that has no reporting trials, or none yet."""
 
 
 def _counts(trials: pd.DataFrame) -> dict[str, int]:
@@ -44,8 +45,33 @@ def _counts(trials: pd.DataFrame) -> dict[str, int]:
 
 def _best(trials: pd.DataFrame) -> pd.Series | None:
     """Return the trial that tuning prefers; None where none went to its end."""
-    ended = trials[trials["ended"]].sort_values(["epochs_to_target", "last_loss"], kind="stable")
+    ended = trials[trials["ended"]].sort_values(["examples_to_target", "last_loss"], kind="stable")
     return ended.iloc[0] if len(ended) else None
+
+
+def _winner(trials: pd.DataFrame) -> pd.Series:
+    """Return what tuning settles on: the best trial; where all failed, that of the least rate."""
+    best = _best(trials)
+    return trials.sort_values("lr", kind="stable").iloc[0] if best is None else best
+
+
+def chosen(results: Results) -> pd.DataFrame:
+    """Return a reporting trial of each optimizer of each study, or its best tuning trial where it has none.
+
+    Args:
+        results: What was measured.
+
+    Returns:
+        One row per study and optimizer, in the columns of `kfc_bench.report.outcomes.outcomes`.
+    """
+    report = outcomes(results, "report").drop_duplicates(CONTESTANT, keep="last")
+    known = set(report[CONTESTANT].itertuples(index=False, name=None))
+    searched = [
+        _winner(trials)
+        for contestant, trials in outcomes(results, "tuning").groupby(CONTESTANT, sort=False)
+        if contestant not in known
+    ]
+    return pd.concat([report, pd.DataFrame(searched)]) if searched else report
 
 
 def sensitivities(results: Results) -> pd.DataFrame:
@@ -57,10 +83,10 @@ def sensitivities(results: Results) -> pd.DataFrame:
     Returns:
         `SENSITIVITY_COLUMNS`, one row per study, optimizer, hyperparameter and value. The best trial is the one that
         tuning prefers: fewest epochs to the target on validation data and, between equals, the least last loss there,
-        which trials that failed do not have. ``chosen`` marks the value of the reporting trials.
+        which trials that failed do not have. ``chosen`` marks the value of the trial in `chosen`.
     """
     tuning = outcomes(results, "tuning")
-    report = {tuple(row[name] for name in CONTESTANT): row for row in outcomes(results, "report").to_dict("records")}
+    settled = {tuple(row[name] for name in CONTESTANT): row for row in chosen(results).to_dict("records")}
     rows = []
     for name, (contestant, trials) in product(HYPERPARAMETERS, tuning.groupby(CONTESTANT, sort=False)):
         for value, tried in trials.groupby(name):
@@ -73,7 +99,7 @@ def sensitivities(results: Results) -> pd.DataFrame:
                     **_counts(tried),
                     "epochs_to_target": math.inf if best is None else best["epochs_to_target"],
                     "validation_loss": math.nan if best is None else best["last_loss"],
-                    "chosen": report.get(contestant, {}).get(name) == value,
+                    "chosen": settled[contestant][name] == value,
                 }
             )
     return pd.DataFrame(rows, columns=SENSITIVITY_COLUMNS)
@@ -150,16 +176,16 @@ def budget_table(results: Results) -> TextTable | None:
 
 
 def chosen_table(results: Results) -> TextTable | None:
-    """Show the hyperparameters of the reporting trials, and which lie at the end of what was tried."""
-    report = outcomes(results, "report").drop_duplicates(CONTESTANT)
+    """Show the hyperparameters that tuning chose, and which lie at the end of what was tried or were not reported."""
+    settled = chosen(results)
     rows = [
         [
-            study_name(row, report),
-            row["optimizer"] + (EDGE if row["on_edge"] is True else ""),
+            study_name(row, settled),
+            row["optimizer"] + (SEARCHED if row["role"] == "tuning" else EDGE if row["on_edge"] is True else ""),
             f"{row['batch']:g}",
             *(_value(row[name]) for name in ("lr", "momentum", "damping", "schedule", "clip")),
         ]
-        for row in report.to_dict("records")
+        for row in settled.to_dict("records")
     ]
     header = ["problem", "optimizer", "batch", "lr", "momentum", "damping", "schedule", "clip"]
     return TextTable(f"Hyperparameters of the trials ({device_badge(results)})", header, rows) if rows else None

@@ -27,7 +27,7 @@ def staircase(frame, optimizer, measure="seconds"):
 def test_the_staircases_and_their_areas(tmp_path):
     frame = performance_profiles(results_of(tmp_path, records_of()))
     assert list(frame.columns) == PROFILE_COLUMNS
-    for measure in ("seconds", "steps"):
+    for measure in ("seconds", "epochs"):
         assert staircase(frame, "sgd", measure) == {1: 0.25, 2: 0.5, 3: 0.75, 4: 0.75}
         assert staircase(frame, "kfc", measure) == {1: 0.5, 1.5: 0.75, 4: 0.75}
     areas = frame.drop_duplicates("optimizer").set_index("optimizer")["area"]
@@ -55,6 +55,17 @@ def test_the_best_is_sought_by_problem_and_seed(tmp_path):
     other = records_of({"sgd": (1.0,) * 4, "kfc": (2.0,) * 4}, problem="mnist")
     frame = performance_profiles(results_of(tmp_path, [*records_of(), *other]))
     assert staircase(frame, "kfc") == {1: 0.25, 1.5: 0.375, 2: 0.875, 4: 0.875}
+
+
+def test_as_many_examples_are_as_many_epochs_at_any_batch(tmp_path):
+    # 49 batches of 64 images or 1 of 3,136, of 50,000: neither number of epochs is exact in binary.
+    records = [
+        trained("sgd", 1, 49, 2.0, length=(781, 781 * 64 / 50_000, 8.0)),
+        trained("kfc", 1, 1, 1.0, length=(15, 15 * 3136 / 50_000, 8.0), batch=3136),
+    ]
+    frame = performance_profiles(results_of(tmp_path, records))
+    for name in ("sgd", "kfc"):
+        assert staircase(frame, name, "epochs") == {1: 1, 4: 1}
 
 
 def test_an_optimizer_is_judged_by_the_runs_it_had(tmp_path):

@@ -91,6 +91,27 @@ def test_what_tuning_chose_and_what_lies_on_an_edge(tmp_path):
     ]
 
 
+def test_a_search_alone_shows_the_best_that_it_tried(tmp_path):
+    lost = [diverged("adam", 0, role="tuning", lr=lr) for lr in (0.2, 0.1)]
+    results = results_of(tmp_path, [*TUNING, *lost])
+    assert chosen_table(results).rows == [
+        ["digits", "kfc (best tried)", "64", "0.2", "0.9", "0.1", "-", "-"],
+        ["digits", "sgd (best tried)", "64", "0.2", "0.9", "-", "-", "-"],
+        ["digits", "adam (best tried)", "64", "0.1", "0.9", "0.01", "-", "-"],
+    ]
+    found = sensitivities(results).query("hyperparameter == 'lr' and chosen")
+    assert dict(zip(found["optimizer"], found["value"], strict=True)) == {"kfc": 0.2, "sgd": 0.2, "adam": 0.1}
+
+
+def test_as_many_examples_at_another_batch_are_a_tie_that_the_loss_decides(tmp_path):
+    records = [
+        trained("sgd", 0, 49, 2.0, length=(781, 781 * 64 / 50_000, 8.0), role="tuning", loss=0.4),
+        trained("sgd", 0, 1, 2.0, length=(15, 15 * 3136 / 50_000, 8.0), role="tuning", batch=3136, loss=0.3),
+    ]
+    ((_, _, batch, *_),) = chosen_table(results_of(tmp_path, records)).rows
+    assert batch == "3136"
+
+
 def test_without_tuning_there_is_none_of_it(tmp_path):
     results = results_of(tmp_path, REPORT)
     assert sensitivities(results).empty
