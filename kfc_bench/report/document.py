@@ -73,7 +73,8 @@ epoch of KFC below twice SGD's."""
 
 TUNING = """\
 Every optimizer was tuned with the same number of trials on validation data; the report's seeds took no part. "(edge)"
-marks an optimizer whose best values lie at the end of what was tried, so that better ones may lie beyond. Each value
+marks an optimizer whose best values lie at the end of what was tried, so that better ones may lie beyond; "(best
+tried)" one of which no trial is in the report. Each value
 below stands for the best trial that had it: where its neighbours are nearly as good, the optimizer is easy to tune."""
 
 PROFILES = """\

@@ -59,8 +59,9 @@ def outcomes(results: Results, role: str) -> pd.DataFrame:
 
     Returns:
         The `current` trials with ``steps_to_target``, ``examples_to_target``, ``epochs_to_target`` and
-        ``seconds_to_target``, infinite where the target was not met or the trial failed after all; ``steps_run``, ``epochs_run`` and ``seconds_run``, up to the last
-        evaluation that gave numbers; ``last_loss`` on validation data there; ``ended`` and ``diverged``.
+        ``seconds_to_target``, infinite where the target was not met or the trial failed after all;
+        ``steps_run``, ``epochs_run`` and ``seconds_run``, up to the last evaluation that gave numbers; ``last_loss``
+        on validation data there; ``ended`` and ``diverged``.
     """
     points = results.convergence.sort_values("step", kind="stable")
     ends = points.groupby(_TRIAL)[list(_ENDS)].last().astype(float).rename(columns=_ENDS)
