@@ -26,10 +26,13 @@ class Claim:
     Attributes:
         words: What was found, with its numbers.
         holds: Whether it is as in the paper; None where too few seeds cannot tell.
+        condition: Whether it is only what the other claims rest on: it counts against them where it does not hold, and
+            for nothing where it does.
     """
 
     words: str
     holds: bool | None
+    condition: bool = False
 
     def __str__(self) -> str:
         """Return the words and the answer."""
@@ -81,14 +84,15 @@ def judge(
 
     Returns:
         Reproduced if all claims hold on the paper's own data, not reproduced if none of the decided ones does, partly
-        otherwise; not run if no claim could be decided.
+        otherwise; not run if no claim but conditions that hold could be decided.
     """
-    decided = [claim.holds for claim in claims if claim.holds is not None]
+    counted = [claim.holds for claim in claims if not (claim.condition and claim.holds)]
+    decided = [holds for holds in counted if holds is not None]
     if not decided:
         return Finding(Verdict.NOT_RUN, tuple(claims), setting, tuple(runs), "too few numbers for a verdict")
     if not any(decided):
         verdict = Verdict.NOT
-    elif len(decided) == len(claims) and all(decided) and not missing:
+    elif len(decided) == len(counted) and all(decided) and not missing:
         verdict = Verdict.REPRODUCED
     else:
         verdict = Verdict.PARTLY

@@ -3,7 +3,7 @@
 import pytest
 
 from kfc_bench.report.paper.verdicts import Claim, Verdict, judge
-from tests.report.paper.made import correlation, finding_of, profile, trials
+from tests.report.paper.made import correlation, curve, finding_of, profile, trials
 
 ON_FASHION = "on Fashion-MNIST; not run on CIFAR-10: data absent"
 
@@ -70,8 +70,26 @@ def test_tuning_trials_and_failed_ones_are_left_out():
     for record in records:
         record["status"] = "diverged" if record["optimizer"] == "kfc_pre" else "ok"
     found = finding_of("fig1b", records)
-    assert found.verdict == Verdict.NOT_RUN
+    assert found.verdict == Verdict.NOT, "no seed of KFC-pre ended"
     assert "4 diverged" in found.setting
+
+
+@pytest.mark.parametrize("key", ["fig1a", "fig1b"])
+def test_faster_only_to_what_kfc_pre_never_falls_below_is_not_all_of_the_paper(key):
+    records = trials("cifar10-fig1", "sgd", 1) + trials("cifar10-fig1", "kfc_pre", 200, lift=0.1)
+    found = finding_of(key, records)
+    assert found.verdict == Verdict.PARTLY
+    assert [claim.words.split(", ")[1] for claim in found.claims if claim.holds is False] == ["KFC-pre less SGD"]
+
+
+def test_some_seeds_that_diverged_are_no_reproduction():
+    records = both("cifar10-fig1", 20)
+    for record in records:
+        if record["optimizer"] == "kfc_pre" and record["seed"] > 1:
+            record["status"] = "diverged"
+    found = finding_of("fig1b", records)
+    assert found.verdict == Verdict.PARTLY
+    assert str(found.claims[0]) == "every trial of both ended, 6 of 8: no"
 
 
 def test_one_seed_decides_nothing():
@@ -102,6 +120,7 @@ def test_on_other_data_the_level_is_the_trials_target():
     found = finding_of("times-cifar10", both("fashion-fig1", 10))
     assert found.verdict == Verdict.PARTLY
     assert "validation error 0.2" in found.claims[0].words
+    assert finding_of("times-cifar10", trials("fashion-fig1", "kfc_pre", 10)).verdict == Verdict.NOT_RUN
     assert finding_of("times-cifar10", []).verdict == Verdict.NOT_RUN
 
 
@@ -120,6 +139,18 @@ def test_other_optimizers(speeds, verdict):
     for name, speed in speeds.items():
         records += trials("cifar10-fig1", name, speed)
     assert finding_of("others", records).verdict == verdict
+
+
+def test_an_interval_around_one_decides_nothing_of_other_optimizers():
+    records = trials("cifar10-fig1", "sgd", 1)
+    for name in ("adagrad", "rmsprop", "adam"):
+        records += trials("cifar10-fig1", name, 0.5)
+    slowed = [record for record in records if record["optimizer"] == "adam"]
+    for record, speed in zip(slowed, (0.8, 1.25, 0.9, 1.1), strict=True):
+        record["curve"] = curve(speed)
+    found = finding_of("others", records)
+    assert found.verdict == Verdict.PARTLY
+    assert [claim.holds for claim in found.claims] == [True, True, None]
 
 
 def batch_pair(test, train):
@@ -178,6 +209,13 @@ def test_the_cost_of_an_epoch(kfc, sgd, verdict):
     assert finding_of("overheads", [*records, profile("kfc", 512, 1.0)]).verdict == verdict
 
 
+def test_the_cost_of_an_epoch_is_of_the_suites_periods():
+    often = profile("kfc", 512, 40.0, clip=0.3, statistics_every=1, inverses_every=1)
+    records = [often, profile("kfc", 512, 6.0, clip=0.3), profile("sgd", 128, 1.0)]
+    assert finding_of("overheads", records).verdict == Verdict.REPRODUCED
+    assert finding_of("overheads", [often, records[2]]).verdict == Verdict.NOT_RUN
+
+
 def nets(problem, derivative, average, activation):
     """conv1 has max pooling or average pooling, conv3 average pooling in both nets."""
     sizes = {("conv1", "derivative"): derivative, ("conv1", "activation"): activation}
@@ -205,6 +243,21 @@ def test_correlations_as_the_papers(key):
     assert stand_in.reason == "on Fashion-MNIST; not run on CIFAR-10 and SVHN: data absent"
     assert finding_of(key, papers[:2]).reason == "not run on SVHN: data absent"
     assert finding_of(key, []).verdict == Verdict.NOT_RUN
+
+
+@pytest.mark.parametrize("key", SPATIAL)
+def test_correlations_are_those_of_the_papers_networks_once_trained(key):
+    papers = nets("cifar10", 0.1, 0.7, 0.8) + nets("svhn", 0.1, 0.7, 0.8)
+    early, other = nets("cifar10", 0.9, 0.7, 0.1), nets("cifar10", 0.9, 0.7, 0.1)
+    for name, records in (("early", early), ("other", other)):
+        for record in records:
+            record["case_id"] += name
+    for record in early:
+        record["epochs"] = 0
+    for record in other:
+        record["network"] = "vgg" + record["network"]
+    assert finding_of(key, papers + early).verdict == Verdict.REPRODUCED
+    assert finding_of(key, papers + other).verdict == Verdict.REPRODUCED
 
 
 def test_correlations_unlike_the_papers():

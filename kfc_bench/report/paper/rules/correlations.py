@@ -14,6 +14,7 @@ from kfc_bench.report.units import three
 
 AVERAGE = "_average"
 PAPERS = ("cifar10", "svhn")
+NETWORKS = (*PAPERS, *(name + AVERAGE for name in PAPERS))
 Layers = Callable[[pd.DataFrame], list[tuple[str, float, float]]]
 """Takes medians by ``average``, ``quantity`` and ``layer``; returns each layer, and what should be less than what."""
 
@@ -54,14 +55,14 @@ def _fading(rows: pd.DataFrame) -> list[tuple[str, float, float]]:
 
 def _rule(layers: Layers, words: str) -> Callable[[Evidence, Item], Finding]:
     def rule(evidence: Evidence, _item: Item) -> Finding:
-        everything = evidence.results.correlation.query("status == 'ok'")
+        everything = evidence.results.correlation.query("status == 'ok' and network in @NETWORKS")
         here = [name for name in PAPERS if name in set(everything["problem"])]
         stands_in = everything["problem"].astype(str).str.startswith(STAND_IN)
         sets = [everything[everything["problem"] == name] for name in here] or [everything[stands_in]]
         if not len(sets[0]):
             return not_run(*PAPERS)
         claims, runs, settings = [], [], []
-        for rows in map(newest, sets):
+        for rows in map(_most_trained, sets):
             claims += [Claim(f"{name}: {three(a)} < {three(b)}", bool(a < b)) for name, a, b in layers(_medians(rows))]
             runs += list(rows["run_id"].unique())
             settings.append(_setting(rows, evidence.device(rows)))
@@ -70,6 +71,11 @@ def _rule(layers: Layers, words: str) -> Callable[[Evidence, Item], Finding]:
         return judge(worded, "; ".join(settings), runs, missing, instead=not here)
 
     return rule
+
+
+def _most_trained(rows: pd.DataFrame) -> pd.DataFrame:
+    own = newest(rows)
+    return own[own["epochs"] == own["epochs"].max()]
 
 
 def _setting(rows: pd.DataFrame, device: str) -> str:

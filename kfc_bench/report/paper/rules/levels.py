@@ -25,7 +25,7 @@ def levels(evidence: Evidence, item: Item) -> Finding:
         The finding.
     """
     section = evidence.section(item.data, item.part)
-    if section is None or not len(section.of(KFC_PRE)):
+    if section is None or not len(section.of(KFC_PRE)) or SGD not in set(section.trials["optimizer"]):
         return not_run(item.data)
     asked = item.levels
     if section.missing:

@@ -9,7 +9,7 @@ import pandas as pd
 from kfc_bench.report.paper.evidence import Evidence, Section
 from kfc_bench.report.paper.pairing import by_seed, mean_difference, mean_ratio, speedup
 from kfc_bench.report.paper.reference import Item
-from kfc_bench.report.paper.rules.speed import KFC_PRE, SGD, claim, not_run
+from kfc_bench.report.paper.rules.speed import KFC_PRE, SGD, claim, ended, no_worse, not_run
 from kfc_bench.report.paper.verdicts import Claim, Finding, judge
 
 SMALL, LARGE = 128, 512
@@ -57,11 +57,12 @@ def _nets(section: Section, optimizer: str) -> tuple[pd.DataFrame, pd.DataFrame]
 def _faster(section: Section, metric: str) -> list[Claim]:
     measure = partial(speedup, clock="seconds", metric=metric)
     nets = zip(("without", "with"), _nets(section, SGD), _nets(section, KFC_PRE), strict=True)
-    return [
-        claim(found, f"{metric.replace('_', ' ')} {words} BN, SGD's time over KFC-pre's, above 1:", found.low > 1)
-        for words, sgd, kfc_pre in nets
-        for found in [mean_ratio(by_seed(sgd, kfc_pre, measure))]
-    ]
+    claims = [ended(section)]
+    for words, sgd, kfc_pre in nets:
+        found = mean_ratio(by_seed(sgd, kfc_pre, measure))
+        what = f"{metric.replace('_', ' ')} {words} BN, SGD's time over KFC-pre's, above 1:"
+        claims += [claim(found, what, found.low > 1), no_worse(sgd, kfc_pre, metric, f" {words} BN")]
+    return claims
 
 
 def batch_norm_error(evidence: Evidence, item: Item) -> Finding:

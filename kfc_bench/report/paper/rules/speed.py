@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from kfc_bench.report.paper.evidence import Evidence
-from kfc_bench.report.paper.pairing import Paired, by_seed, mean_ratio, speedup
+import pandas as pd
+
+from kfc_bench.report.paper.evidence import Evidence, Section
+from kfc_bench.report.paper.pairing import Paired, by_seed, mean_difference, mean_ratio, speedup
 from kfc_bench.report.paper.reference import Item, reference
 from kfc_bench.report.paper.verdicts import Claim, Finding, Verdict, absent, judge
 from kfc_bench.report.units import three
@@ -50,6 +52,27 @@ def factor_claims(found: Paired, what: str, factor: float) -> list[Claim]:
     ]
 
 
+def ended(section: Section) -> Claim:
+    """State the condition that no trial of SGD or KFC-pre failed: curves are of those that ended well."""
+    trials = section.trials[section.trials["optimizer"].isin((SGD, KFC_PRE))]
+    well = trials["status"] == "ok"
+    return Claim(f"every trial of both ended, {well.sum()} of {len(well)}", bool(well.all()), condition=True)
+
+
+def no_worse(sgd: pd.DataFrame, kfc_pre: pd.DataFrame, metric: str, where: str = "") -> Claim:
+    """State the condition that KFC-pre's best is not above SGD's; undecided where the interval holds both signs.
+
+    Args:
+        sgd: Curves of SGD.
+        kfc_pre: Curves of KFC-pre.
+        metric: The column that falls.
+        where: Which network, in words.
+    """
+    found = mean_difference(by_seed(sgd, kfc_pre, lambda a, b: float(b[metric].min() - a[metric].min())))
+    holds = True if found.high <= 0 else False if found.low > 0 else None
+    return Claim(f"{words(metric)}{where}, KFC-pre less SGD, not above 0: {found}", holds, condition=True)
+
+
 def curves(evidence: Evidence, item: Item) -> Finding:
     """Judge Figs. 1 and 2: KFC-pre reaches what both reach earlier than SGD, by the factor of the paper's curves.
 
@@ -63,17 +86,18 @@ def curves(evidence: Evidence, item: Item) -> Finding:
     section = evidence.section(item.data, item.part)
     if section is None:
         return not_run(item.data)
-    claims = []
+    claims = [ended(section)]
+    sgd, kfc_pre = section.of(SGD), section.of(KFC_PRE)
     for metric in item.metrics:
-        found = mean_ratio(
-            by_seed(section.of(SGD), section.of(KFC_PRE), partial(speedup, clock=item.clock, metric=metric))
-        )
+        found = mean_ratio(by_seed(sgd, kfc_pre, partial(speedup, clock=item.clock, metric=metric)))
         paper = [
             reference().curve(item.part, item.data, name, metric).rename(columns={"value": metric})
             for name in (SGD, KFC_PRE)
         ]
         factor = speedup(paper[0], paper[1], "clock", metric)
         claims += factor_claims(found, f"{NAMES[item.clock]} to the {words(metric)} that both reach", factor)
+        if metric.startswith("train"):
+            claims.append(no_worse(sgd, kfc_pre, metric))
     return judge(claims, section.setting, section.runs, section.missing)
 
 
@@ -101,7 +125,8 @@ def others(evidence: Evidence, item: Item) -> Finding:
     for name in OTHERS:
         if name in set(section.trials["optimizer"]):
             found = mean_ratio(by_seed(section.of(SGD), section.of(name), measure))
-            claims.append(claim(found, f"SGD's time over {name}'s not above 1:", not found.low > 1))
+            slower = True if found.high < 1 else False if found.low > 1 else None
+            claims.append(Claim(f"SGD's time over {name}'s below 1: {found}", slower))
         else:
             claims.append(Claim(f"{name} was run", holds=False))
     return judge(claims, section.setting, section.runs, section.missing)
