@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal, kl_divergence
 
-from kfc_bench.experiments.fidelity.compare import INDEFINITE, NO_DECREASE, Exact, compare
+from kfc_bench.experiments.fidelity.compare import INDEFINITE, NO_DECREASE, NO_GRADIENT, Exact, compare
 from kfc_bench.experiments.fidelity.damped import Damped
 from tests.theory.maps import random
 
@@ -54,6 +54,15 @@ def test_divergences_are_those_of_normal_distributions():
     assert row["kl"] == pytest.approx(float(kl_divergence(own, other)), rel=1e-9)
     assert row["stein"] == pytest.approx(2 * float(kl_divergence(other, own)), rel=1e-9)
     assert abs(2 * row["kl"] - row["stein"]) > 0.1 * row["stein"]
+
+
+def test_where_the_gradient_is_zero_there_is_no_step():
+    still = Exact(EXACT.damped, torch.zeros(SIZE).double(), 1e-3, lambda _: 1.0, 1.0)
+    found = Damped.of(second_moments(1), DAMPING)
+    row, moving = compare(still, found), compare(EXACT, found)
+    assert row["note"] == NO_GRADIENT
+    assert [row[name] for name in ("cosine", "model_decrease", "loss_decrease")] == [None] * 3
+    assert [row[name] for name in ("stein", "kl")] == [moving[name] for name in ("stein", "kl")]
 
 
 def test_a_matrix_of_another_scale_turns_no_step():

@@ -14,6 +14,7 @@ from torch.nn import functional
 from kfc_bench.experiments.fidelity.damped import Damped
 
 INDEFINITE = "not positive definite at this damping: no divergence, no step"
+NO_GRADIENT = "the gradient is zero: no direction, no step"
 NO_DECREASE = "the exact matrix's own step does not lower the loss"
 
 
@@ -93,12 +94,16 @@ def compare(exact: Exact, found: Damped) -> dict[str, Any]:
     if found.inverse is None or e.inverse is None:
         return row | {"note": INDEFINITE}
     log_ratio = found.log_determinant - e.log_determinant
+    row |= {
+        "stein": float((e.inverse * found.sum).sum()) - log_ratio - size,
+        "kl": (float((found.inverse * exact.metric).sum()) + log_ratio - size) / 2,
+    }
+    if not exact.gradient.any():
+        return row | {"note": NO_GRADIENT}
     natural = found.inverse @ exact.gradient
     model, loss = exact.decreases(natural)
     best_model, best_loss = exact.best
     return row | {
-        "stein": float((e.inverse * found.sum).sum()) - log_ratio - size,
-        "kl": (float((found.inverse * exact.metric).sum()) + log_ratio - size) / 2,
         "cosine": float(functional.cosine_similarity(natural, exact.natural, dim=0)),
         "model_decrease": _share(model, best_model),
         "loss_decrease": _share(loss, best_loss),
