@@ -31,6 +31,12 @@ def test_both_pages_and_the_picture_are_written(results, tmp_path, capsys):
     assert "[made](../made)" in (tmp_path / "docs" / "choosing.md").read_text()
 
 
+def test_the_two_pages_have_two_names(results, tmp_path):
+    with pytest.raises(UserError, match=r"choosing\.md is the page that is written beside it"):
+        written(results, "--out", tmp_path / "docs" / "choosing.md")
+    assert not (tmp_path / "docs").exists()
+
+
 def test_without_altair_nothing_is_written_and_it_says_so(results, tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(UserError, match=r"drawn by altair, vl_convert, not installed: pip install 'kfc-bench\[dash"):

@@ -44,8 +44,10 @@ def write_pages(evidence: Evidence, path: Path) -> list[Path]:
         The files written.
 
     Raises:
-        UserError: altair is needed and absent, or a file cannot be written.
+        UserError: The page has the name of the other; altair is needed and absent, or a file cannot be written.
     """
+    if path.name.lower() == CHOOSING:
+        raise UserError(f"{path}: {CHOOSING} is the page that is written beside it; give this one another name")
     shown = pictures(evidence, path)
     drawn = [name for name in shown if name in DRAWN]
     missing = [name for name in MODULES if importlib.util.find_spec(name) is None]
