@@ -20,6 +20,9 @@ METRICS = {
     "model_decrease": "model decrease",
     "loss_decrease": "loss decrease",
 }
+OF_SCALE = ["frobenius", "trace_ratio", "stein", "kl"]
+"""What PRONG has not: its matrix is of another scale. Damping is added at that scale, so its steps move with it too."""
+
 ROUNDING = 1e-9
 """What differs from zero by less is float64's rounding of sums over a network's parameters."""
 
@@ -39,11 +42,13 @@ def fidelity_tables(results: Results) -> list[TextTable]:
         results: What was measured.
 
     Returns:
-        Two tables per damping, and one of errors, which know none; nothing where nothing was compared.
+        Two tables per damping, and one of errors, which know none; nothing where nothing was compared. PRONG has only
+        what its step does: its matrix is of another scale, beside which the same damping is another share.
     """
     rows = with_names(results.fidelity)
     if rows.empty:
         return []
+    rows.loc[rows["approximation"] == "prong", OF_SCALE] = math.nan
     badge = device_badge(results)
     whole = rows[rows["layer"].isna()]
     tables = [_course_table(whole, "frobenius", f"Error of the whole network's matrix over training ({badge})")]

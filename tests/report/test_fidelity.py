@@ -100,6 +100,19 @@ def test_what_some_case_lacks_has_no_median(results):
     assert found["error, network"] == "0.1"
 
 
+def test_of_another_scale_only_the_step_compares(tmp_path):
+    rows = [row("prong", layer, 0.1) for layer in ("conv1", None)] + [
+        row("kfc", layer, 0.4) for layer in ("conv1", None)
+    ]
+    errors, table, _ = fidelity_tables(results_of(tmp_path, [record("digits", 5.0, 0, 0.4) | {"rows": rows}]))
+    assert [line[0] for line in table.rows] == ["kfc", "prong"], "what has no error comes last"
+    found = dict(zip(table.header, table.rows[1], strict=True))
+    assert {name for name, value in found.items() if value == "-"} == {
+        *("error, layers", "error, network", "trace", "Stein", "KL", "indefinite layers")
+    }
+    assert dict(zip(errors.header, errors.rows[0], strict=True))["prong"] == "-"
+
+
 def test_training_is_a_row_per_network_and_epoch(results):
     errors, _, decreases, *others = fidelity_tables(results)
     assert errors.header == decreases.header == ["network", "epoch", "kfc"]
