@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from kfc_bench.report.comparison import step_costs
+from kfc_bench.report.names import APPROXIMATIONS
 from kfc_bench.report.outcomes import SGD
 from kfc_bench.report.paper.evidence import Evidence, newest
 from kfc_bench.report.paper.pairing import by_seed, mean_ratio
@@ -22,8 +23,8 @@ are to SGD with momentum on the same network, batch and device; intervals in bra
 
 MISSING = "No results yet."
 
-NOT_RANKED = ("exact", "prong")
-"""Not by their errors: the exact matrix has none, and PRONG's is not to the Fisher matrix's scale."""
+RANKED = [name for name in APPROXIMATIONS if name not in ("exact", "prong")]
+"""What is shipped, by its error: the exact matrix has none, and PRONG's is not to the Fisher matrix's scale."""
 
 
 def render(evidence: Evidence, document: Path) -> str:
@@ -139,13 +140,17 @@ def _beside_sgd(trials: pd.DataFrame, name: str) -> str:
 
 def _fidelity(evidence: Evidence, document: Path) -> Iterator[str]:
     rows = evidence.results.fidelity.query("status == 'ok' and source == 'type2'")
-    whole = rows[rows["layer"].isna() & rows["frobenius"].notna() & ~rows["approximation"].isin(NOT_RANKED)]
+    whole = rows[rows["layer"].isna() & rows["frobenius"].notna() & rows["approximation"].isin(RANKED)]
     for (problem, network), group in whole.groupby(["problem", "network"]):
         own = newest(group)
         last = own[own["epoch"] == own["epoch"].max()]
-        medians = last["frobenius"].astype(float).groupby(last["approximation"]).median().sort_values(kind="stable")
-        said = ", ".join(f"{name} {three(error)}" for name, error in medians.items())
+        damping = last["damping"].min()
+        named = last[last["damping"] == damping].groupby("approximation")[["frobenius", "model_decrease"]]
+        medians = named.median().sort_values("frobenius", kind="stable")
+        said = ", ".join(f"{name} {three(error)} ({three(decrease)})" for name, error, decrease in medians.itertuples())
+        seeds = last["seed"].nunique()
         yield (
             f"- {problem} by {network} after {last['epoch'].max():g} epochs: relative Frobenius error of the whole "
-            f"matrix, least first: {said}. {evidence.links(list(own['run_id'].unique()), document)}"
+            f"matrix, and in brackets the step's share of the exact one's model decrease at damping {damping:g}, medians "
+            f"over {seeds} seed{'s' * (seeds != 1)}, least error first: {said}. {evidence.links(list(own['run_id'].unique()), document)}"
         )

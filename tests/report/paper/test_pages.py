@@ -164,8 +164,15 @@ def test_an_optimizer_at_several_batches_is_one_at_each(tmp_path):
 
 def test_the_closest_approximation_comes_first(tmp_path):
     rows = [
-        {"layer": None, "approximation": name, "source": "type2", "frobenius": error}
-        for name, error in (("exact", 0.0), ("diagonal", 0.9), ("kfc", 0.4), ("ekfac", 0.3))
+        {"layer": None, "approximation": name, "source": "type2", "frobenius": error, "model_decrease": 1 - error}
+        for name, error in (
+            ("exact", 0.0),
+            ("prong", 0.1),
+            ("iad", 0.2),
+            ("diagonal", 0.9),
+            ("kfc", 0.4),
+            ("ekfac", 0.3),
+        )
     ]
     record = {
         name: value
@@ -174,4 +181,8 @@ def test_the_closest_approximation_comes_first(tmp_path):
         in ("schema", "run_id", "env_id", "case_id", "section", "device", "problem", "network", "seed", "status")
     }
     fidelity = {**record, "experiment": "fidelity", "epoch": 5.0, "damping": 0.001, "rows": rows}
-    assert "least first: ekfac 0.3, kfc 0.4, diagonal 0.9." in chosen([fidelity], tmp_path)
+    damped = [{**row, "model_decrease": 1.0} for row in rows]
+    other = {**fidelity, "case_id": "damped", "damping": 0.1, "rows": damped}
+    text = chosen([other, fidelity], tmp_path)
+    assert "decrease at damping 0.001, medians over 1 seed, least error first: " in text
+    assert ": ekfac 0.3 (0.7), kfc 0.4 (0.6), diagonal 0.9 (0.1)." in text
