@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kfc_bench.errors import UserError
+from kfc_bench.experiments.cost import measurement as cost
 from kfc_bench.experiments.table import Table
 from kfc_bench.experiments.trained import problem_data
 from kfc_bench.problems.datasets import PROBLEMS
@@ -98,3 +99,8 @@ def data_or_unsupported(problem: str, device: str) -> ImageData:
     except UserError as error:
         raise UnsupportedError(str(error)) from None
     return problem_data(problem, device)
+
+
+def classify(error: Exception) -> tuple[str, str]:
+    """Turn what a case raised into a status and a reason: as of a cost case, and ``diverged`` where a training did."""
+    return ("diverged", str(error)) if isinstance(error, FloatingPointError) else cost.classify(error)

@@ -7,9 +7,10 @@ from torch.nn import functional
 
 from kfc_bench.errors import UserError
 from kfc_bench.experiments import EXPERIMENTS
-from kfc_bench.experiments.correlation.measurement import EXAMPLES_AT_ONCE, VISITS_PER_EPOCH, classify, open_case
+from kfc_bench.experiments.correlation.measurement import EXAMPLES_AT_ONCE, VISITS_PER_EPOCH, open_case
 from kfc_bench.experiments.correlation.observed import Watch, conv_layers
 from kfc_bench.experiments.correlation.plan import CHAINS, parse
+from kfc_bench.experiments.looked_at import classify
 from kfc_bench.experiments.table import Table
 from kfc_bench.experiments.trained import fresh_network
 from kfc_bench.problems.digits import digits

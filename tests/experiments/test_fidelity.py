@@ -91,6 +91,7 @@ def test_data_that_is_not_there_is_said(monkeypatch):
     monkeypatch.setitem(PROBLEMS, "digits", replace(PROBLEMS["digits"], check=check))
     with pytest.raises(Exception, match="nowhere") as caught:
         open_case(CASE)
+    assert EXPERIMENTS["fidelity"].classify(FloatingPointError("nan")) == ("diverged", "nan")
     assert EXPERIMENTS["fidelity"].classify(caught.value) == ("unsupported", "data set 'digits' is nowhere")
 
 

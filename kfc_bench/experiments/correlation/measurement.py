@@ -9,7 +9,6 @@ from kfc_bench.experiments.correlation.case import CorrelationCase
 from kfc_bench.experiments.correlation.moments import Moments
 from kfc_bench.experiments.correlation.observed import Quantity, Watch
 from kfc_bench.experiments.correlation.rows import correlation_row
-from kfc_bench.experiments.cost import measurement as cost
 from kfc_bench.experiments.looked_at import data_or_unsupported
 from kfc_bench.experiments.trained import evaluate, trained
 from kfc_bench.measure.precision import set_precision
@@ -90,8 +89,3 @@ def open_case(case: CorrelationCase) -> CorrelationMeasurement:
     if case.examples > len(data.test.labels):
         raise UnsupportedError(f"examples = {case.examples}, but {problem!r} has {len(data.test.labels)} test images")
     return CorrelationMeasurement(case, data)
-
-
-def classify(error: Exception) -> tuple[str, str]:
-    """Turn what a case raised into a status and a reason: as of a cost case, and ``diverged`` where a training did."""
-    return ("diverged", str(error)) if isinstance(error, FloatingPointError) else cost.classify(error)
