@@ -151,6 +151,7 @@ def _fidelity(evidence: Evidence, document: Path) -> Iterator[str]:
         seeds = last["seed"].nunique()
         yield (
             f"- {problem} by {network} after {last['epoch'].max():g} epochs: relative Frobenius error of the whole "
-            f"matrix, and in brackets the step's share of the exact one's model decrease at damping {damping:g}, medians "
-            f"over {seeds} seed{'s' * (seeds != 1)}, least error first: {said}. {evidence.links(list(own['run_id'].unique()), document)}"
+            f"matrix, and in brackets the step's share of the exact one's model decrease at damping {damping:g}, "
+            f"medians over {seeds} seed{'s' * (seeds != 1)}, least error first: {said}. "
+            f"{evidence.links(list(own['run_id'].unique()), document)}"
         )

@@ -67,6 +67,9 @@ def no_worse(sgd: pd.DataFrame, kfc_pre: pd.DataFrame, metric: str, where: str =
         kfc_pre: Curves of KFC-pre.
         metric: The column that falls.
         where: Which network, in words.
+
+    Returns:
+        The condition.
     """
     found = mean_difference(by_seed(sgd, kfc_pre, lambda a, b: float(b[metric].min() - a[metric].min())))
     holds = True if found.high <= 0 else False if found.low > 0 else None
