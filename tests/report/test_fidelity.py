@@ -101,16 +101,20 @@ def test_what_some_case_lacks_has_no_median(results):
 
 
 def test_of_another_scale_only_the_step_compares(tmp_path):
-    rows = [row("prong", layer, 0.1) for layer in ("conv1", None)] + [
-        row("kfc", layer, 0.4) for layer in ("conv1", None)
-    ]
-    errors, table, _ = fidelity_tables(results_of(tmp_path, [record("digits", 5.0, 0, 0.4) | {"rows": rows}]))
+    errors = {"prong": 0.1, "kfc": 0.4}
+    rows = [row(name, layer, error) for name, error in errors.items() for layer in ("conv1", None)]
+    course, table, _ = fidelity_tables(results_of(tmp_path, [record("digits", 5.0, 0, 0.4) | {"rows": rows}]))
     assert [line[0] for line in table.rows] == ["kfc", "prong"], "what has no error comes last"
     found = dict(zip(table.header, table.rows[1], strict=True))
     assert {name for name, value in found.items() if value == "-"} == {
-        *("error, layers", "error, network", "trace", "Stein", "KL", "indefinite layers")
+        "error, layers",
+        "error, network",
+        "trace",
+        "Stein",
+        "KL",
+        "indefinite layers",
     }
-    assert dict(zip(errors.header, errors.rows[0], strict=True))["prong"] == "-"
+    assert dict(zip(course.header, course.rows[0], strict=True))["prong"] == "-"
 
 
 def test_training_is_a_row_per_network_and_epoch(results):

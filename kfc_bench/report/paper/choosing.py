@@ -145,9 +145,10 @@ def _fidelity(evidence: Evidence, document: Path) -> Iterator[str]:
         own = newest(group)
         last = own[own["epoch"] == own["epoch"].max()]
         damping = last["damping"].min()
-        named = last[last["damping"] == damping].groupby("approximation")[["frobenius", "model_decrease"]]
-        medians = named.median().sort_values("frobenius", kind="stable")
-        said = ", ".join(f"{name} {three(error)} ({three(decrease)})" for name, error, decrease in medians.itertuples())
+        least = last[last["damping"] == damping].astype({"frobenius": float, "model_decrease": float})
+        medians = least.groupby("approximation")[["frobenius", "model_decrease"]].median()
+        ranked = medians.sort_values("frobenius", kind="stable")
+        said = ", ".join(f"{name} {three(error)} ({three(decrease)})" for name, error, decrease in ranked.itertuples())
         seeds = last["seed"].nunique()
         yield (
             f"- {problem} by {network} after {last['epoch'].max():g} epochs: relative Frobenius error of the whole "
