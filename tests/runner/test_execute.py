@@ -87,9 +87,9 @@ def test_a_killed_worker_s_case_is_tried_once_more_and_nothing_else_is_lost(runn
 
 def test_a_worker_that_hangs_is_given_up_in_time(runner):
     runner.strike(signal.SIGSTOP, {"batch 2": 1})
-    runner.execute(suite_text("[2, 3]", defaults=f"{SLOW}\ntimeout_s = 4"))
+    runner.execute(suite_text("[2, 3]", defaults=f"{SLOW}\ntimeout_s = 8"))
     assert runner.journal() == [(2, "timeout", 1), (3, "ok", 1), (2, "ok", 2)]
-    assert "no sign of life for 4 s" in runner.run.records()[0]["reason"]
+    assert "no sign of life for 8 s" in runner.run.records()[0]["reason"]
 
 
 def test_a_worker_that_dies_between_groups_costs_nothing(runner, monkeypatch):
