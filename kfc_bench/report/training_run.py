@@ -6,12 +6,12 @@ import math
 
 import pandas as pd
 
+from kfc_bench.report.outcomes import SGD
 from kfc_bench.report.profiles import CASE, step_name
 from kfc_bench.report.tables import TextTable, device_badge
 from kfc_bench.report.units import ratio, seconds
 from kfc_bench.results.frames import Results
 
-SGD = "sgd"
 KEY = ["env_id", "network", "batch", "dtype", "precision"]
 STATISTICS = ("sampled backward", "input factor", "output factor", "statistics", "eigenvalue correction")
 """What a batch's statistics take beside the forward pass."""

@@ -6,10 +6,11 @@ import math
 
 import pandas as pd
 
+from kfc_bench.report.outcomes import SGD
 from kfc_bench.report.paper.evidence import Evidence, Section
 from kfc_bench.report.paper.pairing import by_seed, mean_ratio, when
 from kfc_bench.report.paper.reference import Item, Level
-from kfc_bench.report.paper.rules.speed import KFC_PRE, NAMES, SGD, factor_claims, not_run
+from kfc_bench.report.paper.rules.speed import KFC_PRE, NAMES, factor_claims, not_run
 from kfc_bench.report.paper.verdicts import Claim, Finding, judge
 from kfc_bench.report.units import three
 

@@ -6,10 +6,11 @@ from functools import partial
 
 import pandas as pd
 
+from kfc_bench.report.outcomes import SGD
 from kfc_bench.report.paper.evidence import Evidence, Section
 from kfc_bench.report.paper.pairing import by_seed, mean_difference, mean_ratio, speedup
 from kfc_bench.report.paper.reference import Item
-from kfc_bench.report.paper.rules.speed import KFC_PRE, SGD, claim, ended, no_worse, not_run
+from kfc_bench.report.paper.rules.speed import KFC_PRE, claim, ended, no_worse, not_run
 from kfc_bench.report.paper.verdicts import Claim, Finding, judge
 
 SMALL, LARGE = 128, 512

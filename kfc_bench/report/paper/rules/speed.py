@@ -6,13 +6,14 @@ from functools import partial
 
 import pandas as pd
 
+from kfc_bench.report.outcomes import SGD
 from kfc_bench.report.paper.evidence import Evidence, Section
 from kfc_bench.report.paper.pairing import Paired, by_seed, mean_difference, mean_ratio, speedup
 from kfc_bench.report.paper.reference import Item, reference
 from kfc_bench.report.paper.verdicts import Claim, Finding, Verdict, absent, judge
 from kfc_bench.report.units import three
 
-SGD, KFC_PRE = "sgd", "kfc_pre"
+KFC_PRE = "kfc_pre"
 NAMES = {"seconds": "time", "step": "updates"}
 OTHERS = ("adagrad", "rmsprop", "adam")
 
